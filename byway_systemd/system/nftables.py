@@ -1,0 +1,259 @@
+"""One table ``inet NAME`` of the calling thread's network namespace (nf_tables(7) netlink).
+
+Every change is one transaction: all of it happens or nothing. Observed by struct
+(``nft_outline``), changed through pyroute2's codecs (``nft_codec``).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Self
+
+from byway_systemd.core.nftables import (
+    Chain,
+    ChainType,
+    Hook,
+    MatchCgroup,
+    NftRule,
+    NftSet,
+    NftTable,
+    SetKind,
+    TableOutline,
+)
+from byway_systemd.system.netlink import (
+    FLAG_ACK,
+    FLAG_APPEND,
+    FLAG_CREATE,
+    NETLINK_NETFILTER,
+    KernelError,
+    Message,
+    NetlinkSocket,
+    render_attribute,
+)
+from byway_systemd.system.nft_elements import decode_elements, encode_elements
+from byway_systemd.system.nft_outline import (
+    parse_chain,
+    parse_element_list,
+    parse_rule,
+    parse_set,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from byway_systemd.system.nft_outline import SeenRule, SeenSet
+
+_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
+_SUBSYSTEM = _NFTABLES << 8
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_BATCH = bytes([0, 0, 0, _NFTABLES])  # struct nfgenmsg, the resource in network byte order
+_INET = bytes([1, 0, 0, 0])  # NFPROTO_INET
+_NEW_TABLE, _GET_TABLE, _DELETE_TABLE = (_SUBSYSTEM | number for number in (0, 1, 2))
+_NEW_CHAIN, _GET_CHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4
+_NEW_RULE, _GET_RULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7
+_NEW_SET, _GET_SET = _SUBSYSTEM | 9, _SUBSYSTEM | 10
+_NEW_ELEMENTS, _GET_ELEMENTS, _DELETE_ELEMENTS = (_SUBSYSTEM | number for number in (12, 13, 14))
+_GET_GENERATION = _SUBSYSTEM | 16
+_NAME = 1  # NFTA_TABLE_NAME, and the table's attribute of chains, rules, sets and elements
+_ELEMENTS_SET, _ELEMENTS = 2, 3 | 0x8000  # NFTA_SET_ELEM_LIST_*, nested
+_OBSERVE_ATTEMPTS = 5
+_PROBE = NftTable(
+    "byway-probe",
+    (
+        Chain(
+            "probe",
+            ChainType.ROUTE,
+            Hook.OUTPUT,
+            0,
+            (NftRule("probe", (MatchCgroup(1, "probe"),)),),
+        ),
+    ),
+    (NftSet("probe", SetKind.CGROUP),),
+)
+
+
+class Nftables:
+    """One nfnetlink socket. Every method raises KernelError, which is an OSError."""
+
+    def __init__(self) -> None:
+        """Open the socket in the network namespace of the calling thread."""
+        self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def __enter__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the socket."""
+        self.close()
+
+    def observe_generation(self) -> bytes:
+        """Return the ruleset's generation: equal bytes mean that no table changed in between."""
+        attempt = "read the generation of the nftables ruleset"
+        return self._netlink.get(Message(_GET_GENERATION, 0, bytes(4), attempt)).payload[:12]
+
+    def observe_table(self, name: str) -> TableOutline | None:
+        """Return table ``inet NAME`` as the kernel has it, or None when there is none.
+
+        A set byway would not make (another key type or flags) has the element ``foreign``, which
+        equals nothing. KernelError EAGAIN when the ruleset never stays still.
+        """
+        for _ in range(_OBSERVE_ATTEMPTS):
+            generation = self.observe_generation()
+            try:
+                outline = self._observe(name) if self._has_table(name) else None
+            except KernelError as error:
+                if error.errno != errno.ENOENT:  # deleted between two of the dumps
+                    raise
+                continue
+            if generation == self.observe_generation():
+                return outline
+        raise KernelError(errno.EAGAIN, f"read nft table inet {name}", "it kept changing")
+
+    def replace_table(self, table: NftTable) -> None:
+        """Make table ``inet NAME`` be ``table``, in one transaction.
+
+        KernelError names the chain, set or rule that was refused; the old table then stays.
+        """
+        self._netlink.transact([_BEGIN, *_render_replacement(table), _END])
+
+    def check_table(self, table: NftTable) -> None:
+        """Have the kernel check ``table`` without installing it. Raise KernelError as above."""
+        # A batch without an end is validated and undone, as `nft --check` does.
+        self._netlink.transact([_BEGIN, *_render_replacement(table)])
+
+    def delete_table(self, name: str) -> None:
+        """Delete table ``inet NAME``; one that is not there is fine."""
+        attempt = f"delete nft table inet {name}"
+        message = Message(_DELETE_TABLE, 0, _INET + _text(_NAME, name), attempt)
+        try:
+            self._netlink.transact([_BEGIN, message, _END])
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def update_set(
+        self, table: str, name: str, kind: SetKind, add: Sequence[str], remove: Sequence[str]
+    ) -> None:
+        """Remove and add elements in one transaction.
+
+        KernelError ENOENT when one to remove is not there.
+        """
+        self._netlink.transact(
+            [
+                _BEGIN,
+                *_render_elements(table, NftSet(name, kind, tuple(remove)), _DELETE_ELEMENTS),
+                *_render_elements(table, NftSet(name, kind, tuple(add)), _NEW_ELEMENTS),
+                _END,
+            ]
+        )
+
+    def read_counters(self, name: str) -> dict[str, tuple[int, int]]:
+        """Return packets and bytes by the rule's purpose, summed over rules of equal purpose."""
+        counters: dict[str, tuple[int, int]] = {}
+        for rule in self._rules(name):
+            if rule.counter is not None:
+                purpose = rule.comment.rpartition(" [")[0] or rule.comment
+                packets, size = counters.get(purpose, (0, 0))
+                counters[purpose] = (packets + rule.counter[0], size + rule.counter[1])
+        return counters
+
+    def probe_socket_cgroup(self) -> str:
+        """Return why the kernel cannot match a socket's cgroup, or nothing when it can.
+
+        Checked with a table that is never installed, from the caller's cgroup namespace.
+        """
+        try:
+            self.check_table(_PROBE)
+        except KernelError as error:
+            return str(error)
+        return ""
+
+    def _has_table(self, name: str) -> bool:
+        attempt = f"read nft table inet {name}"
+        try:
+            self._netlink.get(Message(_GET_TABLE, 0, _INET + _text(_NAME, name), attempt))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def _observe(self, name: str) -> TableOutline:
+        rules = self._rules(name)
+        chains = (
+            parse_chain(reply.payload, name, rules)
+            for reply in self._netlink.dump(_GET_CHAIN, _INET, "list nft chains")
+        )
+        request = _INET + _text(_NAME, name)
+        sets = (
+            self._fill(name, parse_set(reply.payload))
+            for reply in self._netlink.dump(_GET_SET, request, f"list the sets of inet {name}")
+        )
+        return TableOutline(
+            tuple(sorted((chain for chain in chains if chain), key=lambda chain: chain.name)),
+            tuple(sorted(sets, key=lambda nft_set: nft_set.name)),
+        )
+
+    def _fill(self, table: str, seen: SeenSet) -> NftSet:
+        """Return the set with its elements."""
+        if seen.kind is None:
+            return NftSet(seen.name, SetKind.CGROUP, ("foreign",))
+        request = _INET + _text(_NAME, table) + _text(_ELEMENTS_SET, seen.name)
+        replies = self._netlink.dump(_GET_ELEMENTS, request, f"list set {seen.name} of {table}")
+        lists = (parse_element_list(reply.payload) for reply in replies)
+        return NftSet(seen.name, seen.kind, decode_elements(seen.kind, lists))
+
+    def _rules(self, table: str) -> list[SeenRule]:
+        request = _INET + _text(_NAME, table)
+        replies = self._netlink.dump(_GET_RULE, request, f"list the rules of inet {table}")
+        return [parse_rule(reply.payload) for reply in replies]
+
+
+_BEGIN = Message(_BATCH_BEGIN, FLAG_ACK, _BATCH, "change the nftables ruleset")
+_END = Message(_BATCH_END, 0, _BATCH, "change the nftables ruleset")
+
+
+def _render_replacement(table: NftTable) -> Iterator[Message]:
+    """Yield what makes the table anew; added first, so that deleting it cannot fail."""
+    # Imported here: pyroute2 costs 100 ms, which readers need not pay.
+    from byway_systemd.system.nft_codec import (  # noqa: PLC0415
+        encode_chain,
+        encode_rule,
+        encode_set,
+    )
+
+    where = f"nft table inet {table.name}"
+    named = _INET + _text(_NAME, table.name)
+    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
+    yield Message(_DELETE_TABLE, 0, named, f"delete {where}")
+    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
+    for identifier, nft_set in enumerate(table.sets, 1):
+        payload = encode_set(table.name, nft_set, identifier)
+        yield Message(_NEW_SET, FLAG_CREATE, payload, f"add set {nft_set.name} to {where}")
+        yield from _render_elements(table.name, nft_set, _NEW_ELEMENTS)
+    for chain in table.chains:
+        payload = encode_chain(table.name, chain)
+        yield Message(_NEW_CHAIN, FLAG_CREATE, payload, f"add chain {chain.name} to {where}")
+        for rule in chain.rules:
+            payload = encode_rule(table.name, chain.name, rule)
+            attempt = f"add rule '{rule.purpose}' ({rule}) to chain {chain.name} of {where}"
+            yield Message(_NEW_RULE, FLAG_CREATE | FLAG_APPEND, payload, attempt)
+
+
+def _render_elements(table: str, nft_set: NftSet, kind: int) -> Iterator[Message]:
+    """Yield the messages that add or delete the set's elements."""
+    verb = "add elements to" if kind == _NEW_ELEMENTS else "delete elements from"
+    attempt = f"{verb} set {nft_set.name} of nft table inet {table}"
+    head = _INET + _text(_NAME, table) + _text(_ELEMENTS_SET, nft_set.name)
+    flags = FLAG_CREATE if kind == _NEW_ELEMENTS else 0
+    for chunk in encode_elements(nft_set.kind, nft_set.elements):
+        yield Message(kind, flags, head + render_attribute(_ELEMENTS, chunk), attempt)
+
+
+def _text(kind: int, text: str) -> bytes:
+    return render_attribute(kind, text.encode() + b"\0")
