@@ -1,0 +1,162 @@
+"""The verbs that change: add, remove, run, apply, reconcile, generate, daemon, config edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from byway_systemd.cli.output import write, write_error
+from byway_systemd.core.apps import App, RefusedError, parse_app
+from byway_systemd.core.config import DEFAULT_PROFILE
+from byway_systemd.core.errors import ExitCode, RootNeededError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from byway_systemd.cli.context import Context
+
+
+def add(context: Context, arguments: Namespace) -> ExitCode:
+    """Add apps to the configuration."""
+    from byway_systemd.core.edit import add_app  # noqa: PLC0415
+
+    _require_root(context, "add")
+    text = _main_text(context)
+    apps = [_parse_argument(context, name) for name in arguments.apps]
+    for app in apps:
+        text = add_app(text, app, arguments.profile)
+    _replace_config(context, text)
+    write("\n".join(f"added {app}" for app in apps))
+    return ExitCode.OK
+
+
+def remove(context: Context, arguments: Namespace) -> ExitCode:
+    """Remove apps from the configuration."""
+    from byway_systemd.core.edit import remove_app  # noqa: PLC0415
+
+    _require_root(context, "remove")
+    text = _main_text(context)
+    apps = [_parse_argument(context, name) for name in arguments.apps]
+    for app in apps:
+        text = remove_app(text, app)
+    _replace_config(context, text)
+    write("\n".join(f"removed {app}" for app in apps))
+    return ExitCode.OK
+
+
+def edit_config(context: Context, _arguments: Namespace) -> ExitCode:
+    """Edit the configuration; what is not valid is not saved."""
+    _require_root(context, "config edit")
+    path = context.config_path()
+    text = path.read_text() if path.exists() else ""
+    edited = context.edit_text(text)
+    if edited == text:
+        write("unchanged")
+        return ExitCode.OK
+    _replace_config(context, edited)
+    write(f"saved {path}")
+    return ExitCode.OK
+
+
+def _main_text(context: Context) -> str:
+    path = context.config_path()
+    return path.read_text() if path.exists() else ""
+
+
+def _replace_config(context: Context, text: str) -> None:
+    """Check the new text among the other files, then save it."""
+    from byway_systemd.core.parse import ConfigFile, parse_config  # noqa: PLC0415
+
+    name = str(context.config_path())
+    others = [file for file in _files_or_none(context) if file.name != name]
+    parse_config((ConfigFile(name, text), *others))
+    context.write_config(text)
+    if not context.daemon_pid():
+        write_error("byway does not run: it takes effect at the next start")
+
+
+def _files_or_none(context: Context) -> tuple:  # type: ignore[type-arg]
+    from byway_systemd.core.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        return context.config_files()
+    except ConfigError:  # there is none yet
+        return ()
+
+
+def _parse_argument(context: Context, name: str) -> App:
+    try:
+        return parse_app(name if ":" in name else context.find_program(name))
+    except RefusedError as error:
+        raise UsageError(f"{error} ({error.remedy})") from None
+
+
+def run(context: Context, arguments: Namespace) -> ExitCode:
+    """Run a command in the slice, from its first instruction."""
+    _require_root(context, "run")
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise UsageError("no command (byway run [--] CMD...)")
+    slice_ = "byway.slice"
+    if arguments.profile != DEFAULT_PROFILE:
+        profiles = {profile.name: profile for profile in context.config().profiles}
+        if arguments.profile not in profiles:
+            raise UsageError(f"no profile {arguments.profile!r} (known: {', '.join(profiles)})")
+        slice_ = profiles[arguments.profile].slice
+    return ExitCode(context.run_command(command, slice_))
+
+
+def apply(context: Context, arguments: Namespace) -> ExitCode:
+    """Make the machine as the configuration says."""
+    from byway_systemd.cli.show import show_plan  # noqa: PLC0415
+    from byway_systemd.core.describe import describe_operation  # noqa: PLC0415
+    from byway_systemd.reconcile import reconcile  # noqa: PLC0415
+
+    _require_root(context, "apply")
+    if arguments.dry_run:
+        return show_plan(context, arguments)
+    outcome = reconcile(
+        context.system(),
+        context.desired(),
+        lambda operation: write(f"{describe_operation(operation)}  ({operation.because})"),
+    )
+    for failure in outcome.failures:
+        write_error(f"failed: {describe_operation(failure.operation)}: {failure.reason}")
+    if not outcome.applied and not outcome.failures:
+        write("in sync: nothing to do")
+    return ExitCode.FAILED if outcome.failures else ExitCode.OK
+
+
+def reconcile_now(context: Context, arguments: Namespace) -> ExitCode:
+    """Put right what differs: through the daemon when it runs, else directly."""
+    _require_root(context, "reconcile")
+    if not arguments.direct and context.poke_daemon():
+        return ExitCode.OK
+    arguments.dry_run = False
+    return apply(context, arguments)
+
+
+def generate(context: Context, arguments: Namespace) -> ExitCode:
+    """Write the unit files that the systemd generator writes."""
+    for path in context.generate(Path(arguments.directory)):
+        write(path)
+    return ExitCode.OK
+
+
+def daemon(context: Context, arguments: Namespace) -> ExitCode:
+    """Run in the foreground."""
+    _require_root(context, "daemon")
+    if arguments.gate:
+        return ExitCode(context.run_gate())
+    if arguments.clean_up:
+        from byway_systemd.core.desired import Desired  # noqa: PLC0415
+        from byway_systemd.reconcile import reconcile  # noqa: PLC0415
+
+        outcome = reconcile(context.system(), Desired.empty())
+        return ExitCode.FAILED if outcome.failures else ExitCode.OK
+    return ExitCode(context.run_daemon())
+
+
+def _require_root(context: Context, verb: str) -> None:
+    if not context.is_root:
+        raise RootNeededError(f"byway {verb} needs root (use sudo byway {verb})")

@@ -1,0 +1,45 @@
+"""The verbs that read the configuration: config cat, config check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from byway_systemd.cli.output import paint, write, write_error, write_json
+from byway_systemd.core.errors import ConfigError, ExitCode
+from byway_systemd.core.observed import FileState
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from byway_systemd.cli.context import Context
+
+
+def cat(context: Context, _arguments: Namespace) -> ExitCode:
+    """Show every file of the configuration, in the order they apply."""
+    for number, file in enumerate(context.config_files()):
+        write(f"{chr(10) if number else ''}# {file.name}")
+        write(file.text.rstrip("\n"))
+    return ExitCode.OK
+
+
+def check(context: Context, arguments: Namespace) -> ExitCode:
+    """Check the configuration: every error at once, and what is missing."""
+    problems: list[dict[str, object]] = []
+    try:
+        config = context.config()
+    except ConfigError as error:
+        for problem in error.problems:
+            write_error(str(problem))
+            fields = ("file", "line", "key", "message", "remedy")
+            problems.append({name: getattr(problem, name) for name in fields})
+        if arguments.json != "off":
+            write_json(problems, arguments.json)
+        return ExitCode.USAGE
+    for executable in context.executables(config):
+        if executable.state is FileState.MISSING:
+            write_error(paint("warning: ", "yellow") + f"{executable.app}: there is no such file")
+    if arguments.json != "off":
+        write_json(problems, arguments.json)
+    else:
+        write("valid")
+    return ExitCode.OK

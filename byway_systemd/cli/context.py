@@ -1,0 +1,74 @@
+"""What the verbs need from outside; the composition root provides it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from byway_systemd.core.config import Config
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Executable
+    from byway_systemd.core.parse import ConfigFile
+    from byway_systemd.reconcile import System
+
+
+class Context(Protocol):
+    """The outside world as the command line uses it; each member is loaded when it is called."""
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the caller may change things."""
+
+    @property
+    def version(self) -> str:
+        """The version, with build metadata after ``+``."""
+
+    def config_files(self) -> tuple[ConfigFile, ...]:
+        """Return the configuration's files; raise ConfigError."""
+
+    def config(self) -> Config:
+        """Return the configuration; raise ConfigError."""
+
+    def config_path(self) -> Path:
+        """Return the main file, which ``add``, ``remove`` and ``edit`` change."""
+
+    def write_config(self, text: str) -> None:
+        """Replace the main file."""
+
+    def edit_text(self, text: str) -> str:
+        """Let the user edit ``text`` in an editor; return what was saved."""
+
+    def executables(self, config: Config) -> tuple[Executable, ...]:
+        """Return the files the configuration's apps name."""
+
+    def find_program(self, name: str) -> str:
+        """Return the full path of a program as the shell would find it, or ``name``."""
+
+    def desired(self) -> Desired:
+        """Return the state the configuration asks for."""
+
+    def system(self) -> System:
+        """Return the machine; needs root."""
+
+    def daemon_pid(self) -> int:
+        """Return the daemon's pid, 0 when it does not run."""
+
+    def published_status(self) -> dict[str, Any]:
+        """Return the status the daemon published last, empty when there is none."""
+
+    def poke_daemon(self) -> bool:
+        """Ask the daemon to reconcile; return whether there is one."""
+
+    def generate(self, directory: Path) -> tuple[str, ...]:
+        """Write the generated unit files; return their paths."""
+
+    def run_command(self, command: list[str], slice_: str) -> int:
+        """Become ``command`` inside ``slice_``; returns only on failure."""
+
+    def run_daemon(self) -> int:
+        """Run the daemon in the foreground; return its exit code."""
+
+    def run_gate(self) -> int:
+        """Run the exec gate in the foreground; return its exit code."""

@@ -1,0 +1,134 @@
+"""The one table of verbs: parser, help, completion and man page are made from it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.core.config import DEFAULT_PROFILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.cli.context import Context
+    from byway_systemd.core.errors import ExitCode
+
+_JSON = (
+    ("--json",),
+    {
+        "choices": ("pretty", "short", "off"),
+        "default": "off",
+        "help": "print JSON, over several lines or on one",
+    },
+)
+_PROFILE = (
+    ("-p", "--profile"),
+    {"default": DEFAULT_PROFILE, "metavar": "NAME", "help": "the named profile to use"},
+)
+_APPS = (
+    ("apps",),
+    {"nargs": "+", "metavar": "APP", "help": "a program, a pattern or unit:NAME.service"},
+)
+_DRY_RUN = (("-n", "--dry-run"), {"action": "store_true", "help": "only show the plan"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: its name, what it does, its arguments, and ``module:function`` that does it.
+
+    The function is imported when the verb is used, so that a reader never pays for the daemon.
+    """
+
+    name: str
+    meaning: str
+    function: str = ""
+    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
+    verbs: tuple[Verb, ...] = field(default=())
+
+    def load(self) -> Callable[[Context, argparse.Namespace], ExitCode]:
+        """Return the function."""
+        module, _, name = self.function.partition(":")
+        found: Callable[[Context, argparse.Namespace], ExitCode] = getattr(
+            import_module(f"byway_systemd.cli.{module}"), name
+        )
+        return found
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("status", "show links, apps and whether all is in sync", "show:show_status", (_JSON,)),
+    Verb("list", "list the configured apps", "show:show_list", (_JSON,)),
+    Verb("add", "add apps to the configuration", "change:add", (_APPS, _PROFILE)),
+    Verb("remove", "remove apps from the configuration", "change:remove", (_APPS,)),
+    Verb(
+        "run",
+        "run a command by the direct link, from its first instruction",
+        "change:run",
+        (
+            _PROFILE,
+            (("command",), {"nargs": argparse.REMAINDER, "metavar": "CMD", "help": "the command"}),
+        ),
+    ),
+    Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
+    Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN, _JSON)),
+    Verb(
+        "reconcile",
+        "put right what differs, through the daemon when it runs",
+        "change:reconcile_now",
+        ((("--direct",), {"action": "store_true", "help": "do it here, not in the daemon"}),),
+    ),
+    Verb(
+        "config",
+        "show, check or edit the configuration",
+        verbs=(
+            Verb("cat", "show every file, in the order they apply", "configuration:cat"),
+            Verb("check", "check it, and report every error", "configuration:check", (_JSON,)),
+            Verb("edit", "edit it; what is not valid is not saved", "change:edit_config"),
+        ),
+    ),
+    Verb(
+        "generate",
+        "write the unit files that the systemd generator writes",
+        "change:generate",
+        ((("directory",), {"metavar": "DIR", "help": "where to write them"}),),
+    ),
+    Verb(
+        "daemon",
+        "run in the foreground, until Ctrl+C",
+        "change:daemon",
+        (
+            (("--gate",), {"action": "store_true", "help": "run the exec gate instead"}),
+            (("--clean-up",), {"action": "store_true", "help": "remove what byway made, and end"}),
+        ),
+    ),
+)
+
+
+def build_parser(version: str) -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="byway",
+        description="Let chosen programs, services and destinations go around a VPN.",
+        epilog="Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 not running, "
+        "4 root needed, 5 not found, 6 drift. See byway(1) and byway.toml(5).",
+    )
+    parser.add_argument("--version", action="version", version=f"byway {version}")
+    parser.add_argument(
+        "--config", metavar="FILE", help="use this file alone instead of /etc/byway"
+    )
+    _add_verbs(parser, VERBS)
+    return parser
+
+
+def _add_verbs(parser: argparse.ArgumentParser, verbs: tuple[Verb, ...]) -> None:
+    commands = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in verbs:
+        command = commands.add_parser(verb.name, help=verb.meaning, description=verb.meaning)
+        for flags, options in verb.arguments:
+            command.add_argument(*flags, **options)
+        if verb.verbs:
+            _add_verbs(command, verb.verbs)
+        else:
+            command.add_argument("--config", help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+            command.set_defaults(verb=verb)

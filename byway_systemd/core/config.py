@@ -1,0 +1,221 @@
+"""The configuration as a value, and the one table of its settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.apps import App, RefusedError, parse_app, refuse_control_characters
+from byway_systemd.core.durations import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AUTO = "auto"
+DEFAULT_PROFILE = "default"
+MOST_PROFILES = 32
+GATE_SERVICE = "byway-gate.service"
+GATE_CGROUP = f"/byway.slice/{GATE_SERVICE}"
+
+
+class WhenDown(StrEnum):
+    """What bypassed traffic does while the direct link is down."""
+
+    BLOCK = "block"
+    VPN = "vpn"
+
+
+class Gate(StrEnum):
+    """Whether the exec gate is used."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A way out: a link, what uses it, and a slice of its own.
+
+    ``interface`` is a link's name or ``auto``; ``gateway``/``gateway6`` an address or ``auto``.
+    """
+
+    name: str = DEFAULT_PROFILE
+    interface: str = AUTO
+    apps: tuple[App, ...] = ()
+    gateway: str = AUTO
+    gateway6: str = AUTO
+    when_down: WhenDown = WhenDown.BLOCK
+
+    @property
+    def slice(self) -> str:
+        """The slice unit's name (systemd.slice(5): a dash makes a child)."""
+        return "byway.slice" if self.name == DEFAULT_PROFILE else f"byway-{self.name}.slice"
+
+    @property
+    def slice_cgroup(self) -> str:
+        """The slice's cgroup below the root of the hierarchy."""
+        return "/byway.slice" if self.name == DEFAULT_PROFILE else f"/byway.slice/{self.slice}"
+
+    @property
+    def gate_cgroup(self) -> str:
+        """Where the exec gate puts the profile's processes: delegated to it, below byway.slice."""
+        return f"{GATE_CGROUP}/{self.name}"
+
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """The cgroups whose sockets leave by this profile's link."""
+        if self.name == DEFAULT_PROFILE:
+            return (self.slice_cgroup,)  # the gate's is below it
+        return (self.slice_cgroup, self.gate_cgroup)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything configured. ``reconcile`` is in microseconds, 0 switches the timer off."""
+
+    profiles: tuple[Profile, ...] = (Profile(),)
+    reconcile: int = 5_000_000
+    mark_mask: int = 0x3F000000
+    priority: int = 11600
+    gate: Gate = Gate.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: its dotted name (``*`` for a profile's name), how it reads, and what it means.
+
+    ``is_list`` settings append across files and are read element by element.
+    """
+
+    key: str
+    read: Callable[[object], object]
+    default: str
+    meaning: str
+    is_list: bool = False
+
+
+def _text(value: object, what: str = "text") -> str:
+    if not isinstance(value, str):
+        raise RefusedError(f"not {what}: {value!r}", 'write it in quotes: "..."')
+    refuse_control_characters(value)
+    return value
+
+
+def _read_interface(value: object) -> str:
+    name = _text(value, "an interface name")
+    # dev_valid_name() in net/core/dev.c; IFLA_ALT_IFNAME allows 127 bytes.
+    if not name or len(name.encode()) > 127 or name in (".", "..") or re.search(r"[\s/:]", name):
+        raise RefusedError(
+            f"not an interface name: {name!r}", 'write a name as `ip link` shows it, or "auto"'
+        )
+    return name
+
+
+def _read_reconcile(value: object) -> int:
+    if not isinstance(value, str):
+        raise RefusedError(
+            f"not a duration: {value!r}", 'write a number and a unit in quotes, such as "5s"'
+        )
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise RefusedError(
+            str(error), 'write a number and a unit, such as "5s" or "1m30s"; "0" switches it off'
+        ) from None
+
+
+def _read_app(value: object) -> App:
+    return parse_app(_text(value, "a path or unit:NAME"))
+
+
+def _read_gateway(family: type[IPv4Address | IPv6Address]) -> Callable[[object], str]:
+    version = "IPv4" if family is IPv4Address else "IPv6"
+
+    def read(value: object) -> str:
+        text = _text(value, "an address")
+        if text == AUTO:
+            return text
+        try:
+            address = family(text)
+        except ValueError:
+            raise RefusedError(
+                f"not an {version} address: {text!r}", f'write an {version} address or "auto"'
+            ) from None
+        if address.is_unspecified or address.is_loopback or address.is_multicast:
+            raise RefusedError(f"cannot be a gateway: {text!r}", "write the router's address")
+        return str(address)
+
+    return read
+
+
+def _read_choice(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
+    names = " or ".join(f'"{choice}"' for choice in choices)
+
+    def read(value: object) -> StrEnum:
+        try:
+            return choices(_text(value))
+        except ValueError:
+            raise RefusedError(f"unknown value: {value!r}", f"write {names}") from None
+
+    return read
+
+
+def _read_mark_mask(value: object) -> int:
+    text = _text(value, "a mask")
+    if not re.fullmatch(r"0x[0-9a-fA-F]{1,8}", text):
+        raise RefusedError(f"not a mask: {text!r}", 'write eight hex digits, such as "0x3f000000"')
+    mask = int(text, 16)
+    low = mask & -mask
+    if mask == 0 or (mask // low) & (mask // low + 1) or mask.bit_count() < 2:
+        raise RefusedError(
+            f"not two or more bits in a row: {text!r}", 'write one such as "0x3f000000"'
+        )
+    return mask
+
+
+def _read_priority(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 100 <= value <= 32000:
+        raise RefusedError(f"not a rule preference: {value!r}", "write a number from 100 to 32000")
+    return value
+
+
+_PROFILE_SETTINGS = (
+    Setting("interface", _read_interface, AUTO, "the direct link; auto: the best one not a VPN"),
+    Setting("apps", _read_app, "[]", "programs, patterns and unit:NAME that leave by it", True),  # noqa: FBT003
+)
+_LINK_SETTINGS = (
+    Setting("gateway", _read_gateway(IPv4Address), AUTO, "the direct link's IPv4 router"),
+    Setting("gateway6", _read_gateway(IPv6Address), AUTO, "the direct link's IPv6 router"),
+    Setting(
+        "when_down",
+        _read_choice(WhenDown),
+        WhenDown.BLOCK,
+        "while the direct link is down: block, or use the vpn",
+    ),
+)
+
+SETTINGS: tuple[Setting, ...] = (
+    *_PROFILE_SETTINGS,
+    Setting("reconcile", _read_reconcile, "5s", "how often the timer checks; 0 switches it off"),
+    *(Setting(f"direct.{s.key}", s.read, s.default, s.meaning) for s in _LINK_SETTINGS),
+    *(
+        Setting(f"profile.*.{s.key}", s.read, s.default, s.meaning, s.is_list)
+        for s in (*_PROFILE_SETTINGS, *_LINK_SETTINGS)
+    ),
+    Setting("placement.gate", _read_choice(Gate), Gate.AUTO, "hold an exec until it is placed"),
+    Setting("kernel.mark_mask", _read_mark_mask, "0x3f000000", "the mark bits byway may use"),
+    Setting("kernel.priority", _read_priority, "11600", "where byway's routing rules stand"),
+)
+
+
+def parse_profile_name(text: str) -> str:
+    """Return a profile's name; raise RefusedError. It becomes part of a slice's name."""
+    if not re.fullmatch(r"[a-z0-9_]{1,32}", text, re.ASCII) or text == DEFAULT_PROFILE:
+        raise RefusedError(
+            f"not a profile name: {text!r}",
+            f"write 1 to 32 of a-z, 0-9 and _, not {DEFAULT_PROFILE!r}",
+        )
+    return text

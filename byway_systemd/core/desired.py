@@ -1,0 +1,87 @@
+"""What should be there: the configuration's meaning, before it meets the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.config import GATE_SERVICE, Config, Gate
+
+if TYPE_CHECKING:
+    from byway_systemd.core.config import Profile
+
+TABLE_NAME = "byway"  # of the nftables table
+FIRST_TABLE = 11590  # the default profile's routing table, `byway` in rt_tables.d
+TABLES = range(FIRST_TABLE, FIRST_TABLE + 64)  # byway's own: nothing else may use them
+RECONCILE_TIMER = "byway-reconcile.timer"
+DROP_IN = "50-byway.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A profile with the numbers it got: its mark and its routing table."""
+
+    profile: Profile
+    mark: int
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The state to reach.
+
+    ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
+    generator writes them from this configuration, so that a reload is all they need.
+    ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run.
+    """
+
+    exits: tuple[Exit, ...] = ()
+    mark_mask: int = Config().mark_mask
+    base: int = Config().priority
+    unit_files: tuple[tuple[str, str], ...] = ()
+    has_generator: bool = False
+    runs_timer: bool = False
+    runs_gate: bool = False
+
+    @classmethod
+    def empty(cls) -> Desired:
+        """Return the state of a machine without byway."""
+        return cls()
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profiles, the default one first."""
+        return tuple(exit_.profile for exit_ in self.exits)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units whose state belongs to this one."""
+        return (RECONCILE_TIMER, GATE_SERVICE)
+
+
+def desire(
+    config: Config,
+    unit_files: tuple[tuple[str, str], ...] = (),
+    *,
+    has_generator: bool = False,
+    runs_units: bool = False,
+) -> Desired:
+    """Return the state ``config`` asks for.
+
+    The unit of the marks is the lowest bit of the mask: 1 is direct, 2 is the VPN's, named profiles
+    follow from 3.
+    """
+    unit = config.mark_mask & -config.mark_mask
+    exits = tuple(
+        Exit(profile, unit * (1 if index == 0 else 2 + index), FIRST_TABLE + index)
+        for index, profile in enumerate(config.profiles)
+    )
+    return Desired(
+        exits,
+        config.mark_mask,
+        config.priority,
+        unit_files,
+        has_generator=has_generator,
+        runs_timer=runs_units and config.reconcile > 0,
+        runs_gate=runs_units and config.gate is not Gate.OFF,
+    )

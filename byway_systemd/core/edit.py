@@ -1,0 +1,53 @@
+"""Editing the configuration in place: comments, order and layout stay (tomlkit)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+
+from byway_systemd.core.config import DEFAULT_PROFILE
+from byway_systemd.core.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from byway_systemd.core.apps import App
+
+
+def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
+    """Return the file's text with ``app`` appended to the profile's list; raise UsageError."""
+    document = tomlkit.parse(text)
+    table: Any = document
+    if profile != DEFAULT_PROFILE:
+        table = document.get("profile", {}).get(profile)
+        if table is None:
+            raise UsageError(f"no profile {profile!r} in this file (write [profile.{profile}])")
+    apps = table.get("apps")
+    if apps is None:
+        apps = tomlkit.array()
+        table["apps"] = apps
+        apps = table["apps"]
+    if str(app) in apps:
+        raise UsageError(f"already listed: {app}")
+    if "\n" in apps.as_string():
+        apps.add_line(str(app), indent=_indent(apps.as_string()))
+    else:
+        apps.append(str(app))
+    return tomlkit.dumps(document)
+
+
+def remove_app(text: str, app: App) -> str:
+    """Return the file's text without ``app``, from whichever profile; raise NotFoundError."""
+    document: Any = tomlkit.parse(text)
+    tables = [document, *document.get("profile", {}).values()]
+    for table in tables:
+        apps = table.get("apps", [])
+        if str(app) in apps:
+            apps.remove(str(app))
+            return str(tomlkit.dumps(document))
+    raise NotFoundError(f"not listed in this file: {app}")
+
+
+def _indent(array: str) -> str:
+    lines = array.splitlines()[1:]
+    first = next((line for line in lines if line.strip() and line.strip() != "]"), "    ")
+    return first[: len(first) - len(first.lstrip())]

@@ -1,0 +1,94 @@
+"""What is there: the kernel, systemd and the processes, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from byway_systemd.core.apps import App
+    from byway_systemd.core.network import Link, Route, RoutingRule
+    from byway_systemd.core.nftables import TableOutline
+
+
+class FileState(StrEnum):
+    """What stands at an app's path."""
+
+    PROGRAM = "program"
+    SCRIPT = "script"
+    MISSING = "missing"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """A file an app entry names. A pattern gives one for each match, or one that is missing.
+
+    ``path`` is the path as listed or matched, ``real_path`` without symbolic links; ``device`` and
+    ``inode`` identify the file itself, so hard links count as the same.
+    """
+
+    app: App
+    profile: str
+    path: str
+    real_path: str = ""
+    device: int = 0
+    inode: int = 0
+    state: FileState = FileState.PROGRAM
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process. ``start`` (clock ticks since boot) tells a pid from its reuse.
+
+    ``path`` is the text of /proc/PID/exe, ``script`` the absolute path of the script it interprets
+    (empty when none), ``cgroup`` its path from the root of the hierarchy, ``origin`` the cgroup
+    byway took it from and ``app`` the entry it did so for (empty when byway did not place it).
+    """
+
+    pid: int
+    start: int
+    path: str
+    device: int = 0
+    inode: int = 0
+    cgroup: str = "/"
+    script: str = ""
+    origin: str = ""
+    app: str = ""
+    in_host_namespace: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service named in the configuration and the cgroup it runs in, empty when it does not."""
+
+    name: str
+    cgroup: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a plan compares with.
+
+    ``cgroup_ids`` are (path, id) of the slices that exist. ``sysctls`` are (key, value) of those
+    asked for; ``saved_sysctls`` what byway found there before it changed them. ``unit_files`` are
+    (relative path, text) of byway's own files in effect, ``runtime_files`` the paths of those that
+    byway itself wrote, not the generator. ``active_units`` of those asked for. ``empty_scopes``
+    are scopes byway made whose last process has ended.
+    """
+
+    links: tuple[Link, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
+    table: TableOutline | None = None
+    sysctls: tuple[tuple[str, str], ...] = ()
+    saved_sysctls: tuple[tuple[str, str], ...] = ()
+    cgroup_ids: tuple[tuple[str, int], ...] = ()
+    unit_files: tuple[tuple[str, str], ...] = ()
+    runtime_files: tuple[str, ...] = ()
+    executables: tuple[Executable, ...] = ()
+    processes: tuple[Process, ...] = ()
+    services: tuple[Service, ...] = ()
+    active_units: tuple[str, ...] = ()
+    empty_scopes: tuple[str, ...] = ()

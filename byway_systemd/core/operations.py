@@ -1,0 +1,180 @@
+"""Operations: every change byway makes to the world outside, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from byway_systemd.core.network import Route, RoutingRule
+    from byway_systemd.core.nftables import NftTable, SetKind
+
+
+@dataclass(frozen=True, slots=True)
+class WriteUnitFile:
+    """Write a runtime unit file (path below /run/systemd/system)."""
+
+    path: str
+    text: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveUnitFile:
+    """Remove a runtime unit file that byway wrote."""
+
+    path: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadManager:
+    """Make systemd read its unit files again, which also runs the generators."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartUnit:
+    """Start a unit (a slice or the timer)."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopUnit:
+    """Stop a unit (the timer)."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSysctl:
+    """Set a sysctl (key with slashes); what was there is saved when ``save`` is set."""
+
+    key: str
+    value: str
+    save: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSysctl:
+    """Set a sysctl back to what was saved, and forget the saved value."""
+
+    key: str
+    value: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    """Add a route; with ``replace`` in the place of the one of equal destination and metric."""
+
+    route: Route
+    replace: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoute:
+    """Delete a route."""
+
+    route: Route
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """Add a routing rule."""
+
+    rule: RoutingRule
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRule:
+    """Delete a routing rule."""
+
+    rule: RoutingRule
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceTable:
+    """Put the whole nftables table in place in one transaction.
+
+    A cgroup set's element that begins with ``/`` is a cgroup's path, resolved to its id then.
+    """
+
+    table: NftTable
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSet:
+    """Add and remove elements of a set of the table, in one transaction."""
+
+    table: str
+    name: str
+    kind: SetKind
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    """Delete the nftables table."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceProcess:
+    """Move a process and its descendants into a scope of a slice.
+
+    ``start`` is the process's start in clock ticks since boot: pid and start together never name
+    another process. ``app`` is the entry it is placed for, ``origin`` the cgroup it leaves.
+    """
+
+    pid: int
+    start: int
+    name: str
+    app: str
+    slice: str
+    origin: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnProcess:
+    """Move a process that byway placed back to the cgroup it came from."""
+
+    pid: int
+    start: int
+    origin: str
+    because: str
+
+
+Operation = (
+    WriteUnitFile
+    | RemoveUnitFile
+    | ReloadManager
+    | StartUnit
+    | StopUnit
+    | WriteSysctl
+    | RestoreSysctl
+    | AddRoute
+    | DeleteRoute
+    | AddRule
+    | DeleteRule
+    | ReplaceTable
+    | UpdateSet
+    | DeleteTable
+    | PlaceProcess
+    | ReturnProcess
+)

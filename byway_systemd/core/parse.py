@@ -1,0 +1,259 @@
+"""Configuration files to Config: read every file, report every problem at once.
+
+Files come in the order they apply: the main file, then the drop-ins sorted by name. A later
+file's value replaces an earlier one's; lists append.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import tomli
+
+from byway_systemd.core.apps import App, RefusedError
+from byway_systemd.core.config import (
+    DEFAULT_PROFILE,
+    MOST_PROFILES,
+    SETTINGS,
+    Config,
+    Profile,
+    Setting,
+    parse_profile_name,
+)
+from byway_systemd.core.errors import ConfigError, Problem
+
+LARGEST_FILE = 64 * 1024
+_MOST_DOTS = 16  # tomli takes seconds for a key with thousands of dots
+_BY_KEY = {tuple(setting.key.split(".")): setting for setting in SETTINGS}
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """One file: its name as people know it and its text."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One accepted value: where it stands, under which setting, and what it is."""
+
+    file: ConfigFile
+    path: Path
+    setting: Setting
+    profile: str
+    value: Any
+
+
+def parse_config(files: tuple[ConfigFile, ...]) -> Config:
+    """Return the configuration of ``files``; raise ConfigError with every problem found."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for file in files:
+        _read_file(file, entries, problems)
+    _refuse_duplicates(entries, problems)
+    if len({entry.profile for entry in entries}) > MOST_PROFILES:
+        problems.append(
+            Problem(files[-1].name, 0, "profile", "too many profiles", f"at most {MOST_PROFILES}")
+        )
+    if problems:
+        raise ConfigError(tuple(problems))
+    config = _build(entries)
+    _check_room_for_marks(config, files)
+    return config
+
+
+def app_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
+    """Return the entries of every ``apps`` list in ``files``, which must be valid."""
+    entries: list[Entry] = []
+    for file in files:
+        _read_file(file, entries, [])
+    return tuple(entry for entry in entries if isinstance(entry.value, App))
+
+
+def problem_at(entry: Entry, message: str, remedy: str) -> Problem:
+    """Return a problem that names the place of ``entry``."""
+    return _problem(entry.file, entry.path, message, remedy)
+
+
+def _read_file(file: ConfigFile, entries: list[Entry], problems: list[Problem]) -> None:
+    try:
+        table = _load(file)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return
+    _read_table(file, table, (), entries, problems)
+
+
+def _load(file: ConfigFile) -> dict[str, Any]:
+    if len(file.text) > LARGEST_FILE:
+        raise ConfigError(
+            (Problem(file.name, 0, "", "larger than 64 KiB", "split it or remove entries"),)
+        )
+    for number, line in enumerate(file.text.splitlines(), 1):
+        if line.partition("=")[0].count(".") > _MOST_DOTS and line.lstrip()[:1] not in "\"'#/":
+            raise ConfigError(
+                (Problem(file.name, number, "", "a key with too many dots", "correct the key"),)
+            )
+    try:
+        return tomli.loads(file.text)
+    except tomli.TOMLDecodeError as error:
+        message = f"not valid TOML: {error.msg}, column {error.colno}"
+        problem = Problem(file.name, error.lineno, "", message, "correct the line")
+    except (RecursionError, ValueError) as error:
+        problem = Problem(file.name, 0, "", f"not valid TOML: {error}", "correct the file")
+    raise ConfigError((problem,))
+
+
+def _read_table(
+    file: ConfigFile,
+    table: dict[str, Any],
+    above: tuple[str, ...],
+    entries: list[Entry],
+    problems: list[Problem],
+) -> None:
+    for key, value in table.items():
+        path = (*above, key)
+        pattern = _pattern(path)
+        try:
+            if len(path) == 2 and path[0] == "profile":
+                parse_profile_name(key)
+            if setting := _BY_KEY.get(pattern):
+                _read_value(Entry(file, path, setting, _profile(path), value), entries, problems)
+            elif not any(known[: len(pattern)] == pattern for known in _BY_KEY):
+                problems.append(_unknown(file, path))
+            elif isinstance(value, dict):
+                _read_table(file, value, path, entries, problems)
+            else:
+                name = ".".join(path)
+                raise RefusedError(f"not a table: {value!r}", f"write [{name}] above its keys")
+        except RefusedError as error:
+            problems.append(_problem(file, path, str(error), error.remedy))
+
+
+def _profile(path: tuple[str, ...]) -> str:
+    return path[1] if path[0] == "profile" else DEFAULT_PROFILE
+
+
+def _pattern(path: tuple[str, ...]) -> tuple[str, ...]:
+    if len(path) > 1 and path[0] == "profile":
+        return ("profile", "*", *path[2:])
+    return path
+
+
+def _read_value(raw: Entry, entries: list[Entry], problems: list[Problem]) -> None:
+    """Read the value of a setting, every element of a list by itself."""
+    if not raw.setting.is_list:
+        entries.append(replace(raw, value=raw.setting.read(raw.value)))
+        return
+    if not isinstance(raw.value, list):
+        remedy = f'write {raw.path[-1]} = ["...", "..."]'
+        raise RefusedError(f"not a list: {raw.value!r}", remedy)
+    for index, element in enumerate(raw.value):
+        place: Path = (*raw.path, index)
+        try:
+            entries.append(replace(raw, path=place, value=raw.setting.read(element)))
+        except RefusedError as error:
+            problems.append(_problem(raw.file, place, str(error), error.remedy))
+
+
+def _unknown(file: ConfigFile, path: tuple[str, ...]) -> Problem:
+    wanted = ".".join(_pattern(path))
+    depth = len(path)
+    known = sorted({".".join(key[:depth]) for key in _BY_KEY} | {s.key for s in SETTINGS})
+    near = get_close_matches(wanted, known, n=1, cutoff=0.5)
+    if near:
+        name = near[0].replace("*", path[1]) if "*" in near[0] and depth > 1 else near[0]
+        remedy = f"did you mean {name}?"
+    else:
+        remedy = "remove it; byway.toml(5) lists the known keys"
+    return _problem(file, path, "unknown key", remedy)
+
+
+def _refuse_duplicates(entries: list[Entry], problems: list[Problem]) -> None:
+    seen: dict[App, Entry] = {}
+    for entry in entries:
+        if not isinstance(entry.value, App):
+            continue
+        first = seen.setdefault(entry.value, entry)
+        if first is not entry:
+            where = f"{first.file.name}, {_render_path(first.path)}"
+            problems.append(problem_at(entry, f"listed twice: {entry.value}", f"it is in {where}"))
+
+
+def _build(entries: list[Entry]) -> Config:
+    plain: dict[str, Any] = {}
+    profiles: dict[str, dict[str, Any]] = {DEFAULT_PROFILE: {}}
+    for entry in entries:
+        section, _, key = entry.setting.key.rpartition(".")
+        if section in ("kernel", "placement") or key == "reconcile":
+            plain[key] = entry.value
+        elif entry.setting.is_list:
+            profile = profiles.setdefault(entry.profile, {})
+            profile[key] = (*profile.get(key, ()), entry.value)
+        else:
+            profiles.setdefault(entry.profile, {})[key] = entry.value
+    values = tuple(Profile(name=name, **fields) for name, fields in profiles.items())
+    return Config(profiles=values, **plain)
+
+
+def _check_room_for_marks(config: Config, files: tuple[ConfigFile, ...]) -> None:
+    needed = len(config.profiles) + 2  # 0 is "no verdict", 2 is the VPN's
+    if config.mark_mask.bit_count() < needed.bit_length():
+        problem = Problem(
+            files[-1].name if files else "byway.toml",
+            0,
+            "kernel.mark_mask",
+            f"too few bits for {len(config.profiles)} profiles",
+            "use more bits or fewer profiles",
+        )
+        raise ConfigError((problem,))
+
+
+def _problem(file: ConfigFile, path: Path, message: str, remedy: str) -> Problem:
+    return Problem(file.name, locate_line(file.text, path), _render_path(path), message, remedy)
+
+
+def _render_path(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{_render_key(part)}"
+    return text.removeprefix(".")
+
+
+def _render_key(key: str) -> str:
+    return key if key.replace("_", "a").replace("-", "a").isalnum() else repr(key)
+
+
+def locate_line(text: str, path: Path) -> int:
+    """Return the line (from 1) of the value at ``path``, 0 if it cannot be told.
+
+    The value is replaced by a marker that cannot occur in TOML, and the marker looked for in what
+    tomlkit writes: tomlkit keeps every line but has no positions of its own.
+    """
+    import tomlkit  # noqa: PLC0415 - 30 ms, needed for errors only
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+    from tomlkit.items import Table  # noqa: PLC0415
+
+    marker = "byway-locates-this-value"
+    try:
+        node: Any = tomlkit.parse(text)
+        document = node
+        for part in path[:-1]:
+            node = node[part]
+        table = node[path[-1]]
+        while isinstance(table, Table) and table.is_super_table():
+            table = next(iter(table.values()))
+        if isinstance(table, Table):
+            table.comment(marker)
+        else:
+            node[path[-1]] = marker
+        before, found, _ = tomlkit.dumps(document).partition(marker)
+    except (TOMLKitError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return 0
+    return before.count("\n") + 1 if found else 0

@@ -1,0 +1,128 @@
+"""Which process belongs into which slice, and why."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.apps import AppKind
+from byway_systemd.core.observed import Executable, FileState, Process
+from byway_systemd.core.operations import PlaceProcess, ReturnProcess
+
+if TYPE_CHECKING:
+    from byway_systemd.core.config import Profile
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Observed
+
+_DELETED = " (deleted)"  # d_path() in fs/d_path.c appends it to an unlinked file's name
+
+
+class Placement(StrEnum):
+    """How a process came to be in the slice."""
+
+    DROP_IN = "drop-in"
+    LAUNCHER = "launcher"
+    GATE = "gate"
+    MOVED = "moved"
+    ADOPTED = "adopted"
+
+
+def match_executable(process: Process, executables: tuple[Executable, ...]) -> Executable | None:
+    """Return the listed executable that ``process`` runs, or None.
+
+    A program matches by device and inode; by its path only once the file it runs is deleted, as
+    after an upgrade. A script matches as the script its interpreter was given.
+    """
+    if not process.in_host_namespace:
+        return None
+    deleted = process.path.endswith(_DELETED)
+    old_path = process.path.removesuffix(_DELETED) if deleted else ""
+    for executable in executables:
+        if executable.state is FileState.PROGRAM:
+            same = (process.device, process.inode) == (executable.device, executable.inode)
+            if same or old_path in (executable.real_path, executable.path):
+                return executable
+        elif executable.state is FileState.SCRIPT and process.script:
+            if process.script in (executable.path, executable.real_path):
+                return executable
+        elif old_path and old_path == executable.path:  # removed, and still running
+            return executable
+    return None
+
+
+def is_below(cgroup: str, ancestor: str) -> bool:
+    """Whether ``cgroup`` is ``ancestor`` or below it."""
+    return cgroup == ancestor or cgroup.startswith(ancestor.rstrip("/") + "/")
+
+
+def profile_of_cgroup(cgroup: str, desired: Desired) -> Profile | None:
+    """Return the profile whose slice ``cgroup`` is in: the deepest one."""
+    matches = [
+        (len(own), index)
+        for index, profile in enumerate(desired.profiles)
+        for own in profile.cgroups
+        if is_below(cgroup, own)
+    ]
+    return desired.profiles[max(matches)[1]] if matches else None
+
+
+def tell_placement(process: Process, desired: Desired) -> Placement:
+    """Return how a process that is in a slice came there, read off its cgroup."""
+    units = {a.value for e in desired.exits for a in e.profile.apps if a.kind is AppKind.UNIT}
+    parts = process.cgroup.split("/")
+    if "byway-gate.service" in parts:
+        return Placement.GATE
+    if process.origin:
+        return Placement.MOVED
+    return Placement.DROP_IN if units.intersection(parts) else Placement.LAUNCHER
+
+
+def plan_process(
+    desired: Desired, process: Process, executables: tuple[Executable, ...]
+) -> PlaceProcess | ReturnProcess | None:
+    """Return the move that ``process`` needs, or None. The daemon calls it for every exec.
+
+    A process that byway placed, or that was born to one, stays until its app is no longer listed.
+    """
+    executable = match_executable(process, executables)
+    if executable is not None:
+        profile_name, app = executable.profile, str(executable.app)
+        because = describe_match(executable)
+    elif process.origin:
+        profile_name, app = _profile_of_app(process.app, desired), process.app
+        because = f"belongs to {app}"
+    else:
+        return None
+    if not desired.exits:
+        return None  # byway stops: what runs goes on where it is
+    profile = next((e.profile for e in desired.exits if e.profile.name == profile_name), None)
+    if profile is None and not process.origin:
+        return None
+    if profile is None:
+        because = f"{app} is not listed any more" if app else "nothing asks for it"
+        return ReturnProcess(process.pid, process.start, process.origin, because)
+    if profile_of_cgroup(process.cgroup, desired) is profile:
+        return None
+    name = process.path.removesuffix(_DELETED).rsplit("/", 1)[-1]
+    origin = process.origin or process.cgroup
+    return PlaceProcess(process.pid, process.start, name, app, profile.slice, origin, because)
+
+
+def _profile_of_app(app: str, desired: Desired) -> str:
+    names = (e.profile.name for e in desired.exits if app in map(str, e.profile.apps))
+    return next(names, "")
+
+
+def describe_match(executable: Executable) -> str:
+    """Return why a process matches, for people."""
+    listed = str(executable.app)
+    what = "the script" if executable.state is FileState.SCRIPT else "the program"
+    if listed == executable.path:
+        return f"runs {what} {listed}"
+    return f"runs {what} {executable.path}, which matches {listed}"
+
+
+def wanted_executables(observed: Observed) -> tuple[Executable, ...]:
+    """Return the executables that exist and can be matched."""
+    usable = (FileState.PROGRAM, FileState.SCRIPT, FileState.MISSING)
+    return tuple(e for e in observed.executables if e.state in usable)

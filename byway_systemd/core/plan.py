@@ -1,0 +1,231 @@
+"""The plan: what must be done so that what is observed becomes what is desired.
+
+``plan`` is pure, and everything byway shows or does goes through it. Order of building up: unit
+files, reload, units, sysctls, routes, rules, nftables, processes. Order of taking down: the
+reverse, so that marked traffic never meets a missing route.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.config import GATE_SERVICE, WhenDown
+from byway_systemd.core.desired import RECONCILE_TIMER, TABLE_NAME, TABLES
+from byway_systemd.core.firewall import build_table
+from byway_systemd.core.links import Uplink, find_uplink, table_routes
+from byway_systemd.core.network import Family
+from byway_systemd.core.operations import (
+    AddRoute,
+    AddRule,
+    DeleteRoute,
+    DeleteRule,
+    DeleteTable,
+    Operation,
+    ReloadManager,
+    RemoveUnitFile,
+    ReplaceTable,
+    RestoreSysctl,
+    StartUnit,
+    StopUnit,
+    UpdateSet,
+    WriteSysctl,
+    WriteUnitFile,
+)
+from byway_systemd.core.placement import plan_process, wanted_executables
+from byway_systemd.core.rules import is_own_rule, mark_rules, plan_preference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.network import Route
+    from byway_systemd.core.nftables import NftTable, TableOutline
+    from byway_systemd.core.observed import Observed
+
+
+def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
+    """Return the operations, in order; none when everything is in sync."""
+    uplinks = steering_uplinks(desired, observed)
+    up_files, down_files = _plan_unit_files(desired, observed)
+    up_routes, down_routes = _plan_routes(uplinks, observed)
+    up_rules, down_rules = _plan_rules(desired, uplinks, observed)
+    up_table, down_table = _plan_table(desired, uplinks, observed)
+    up_sysctls, down_sysctls = _plan_sysctls(uplinks, observed)
+    return (
+        *up_files,
+        *_plan_units(desired, observed),
+        *up_sysctls,
+        *up_routes,
+        *up_rules,
+        *up_table,
+        *plan_placement(desired, observed),
+        *down_table,
+        *down_rules,
+        *down_routes,
+        *down_sysctls,
+        *down_files,
+    )
+
+
+def steering_uplinks(desired: Desired, observed: Observed) -> tuple[Uplink, ...]:
+    """Return the direct links that are to be steered to: all but those left to the VPN now."""
+    uplinks = (find_uplink(exit_, observed) for exit_ in desired.exits)
+    return tuple(
+        uplink
+        for uplink in uplinks
+        if uplink.usable or uplink.exit.profile.when_down is WhenDown.BLOCK
+    )
+
+
+def _plan_unit_files(
+    desired: Desired, observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    wanted, seen = dict(desired.unit_files), dict(observed.unit_files)
+    up: list[Operation] = []
+    down: list[Operation] = []
+    differing = sorted(path for path in wanted if seen.get(path) != wanted[path])
+    if desired.has_generator:
+        stale = [p for p in seen if p not in wanted and p not in observed.runtime_files]
+        if changed := sorted({*differing, *stale}):
+            up.append(ReloadManager(f"the generated {changed[0]} is out of date"))
+        differing = []
+    up += [WriteUnitFile(path, wanted[path], "it is configured") for path in differing]
+    removed = [
+        path for path in observed.runtime_files if desired.has_generator or path not in wanted
+    ]
+    down += [RemoveUnitFile(path, "nothing asks for it any more") for path in sorted(removed)]
+    if differing:
+        up.append(ReloadManager("unit files were written"))
+    if removed:
+        down.append(ReloadManager("unit files were removed"))
+    return up, down
+
+
+def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    running = {path for path, _ in observed.cgroup_ids}
+    for exit_ in desired.exits:
+        if exit_.profile.slice_cgroup not in running:
+            yield StartUnit(exit_.profile.slice, "it has no cgroup to match")
+    wanted = {RECONCILE_TIMER: desired.runs_timer, GATE_SERVICE: desired.runs_gate}
+    for unit, runs in wanted.items():
+        if runs and unit not in observed.active_units:
+            yield StartUnit(unit, "it is switched on")
+        if unit in observed.active_units and not runs:
+            yield StopUnit(unit, "it is switched off")
+    for scope in observed.empty_scopes:
+        yield StopUnit(scope, "its processes are gone")
+
+
+def wanted_sysctls(uplinks: tuple[Uplink, ...]) -> dict[str, str]:
+    """Return the sysctls byway needs: reverse path filters must look at the mark."""
+    return {
+        f"net/ipv4/conf/{uplink.link.name}/src_valid_mark": "1" for uplink in uplinks if uplink.link
+    }
+
+
+def _plan_sysctls(
+    uplinks: tuple[Uplink, ...], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    wanted, seen = wanted_sysctls(uplinks), dict(observed.sysctls)
+    saved = dict(observed.saved_sysctls)
+    up: list[Operation] = [
+        WriteSysctl(key, value, key not in saved, "strict rp_filter must look at the mark")
+        for key, value in wanted.items()
+        if key in seen and seen[key] != value
+    ]
+    down: list[Operation] = [
+        RestoreSysctl(key, value, "byway does not need it any more")
+        for key, value in saved.items()
+        if key not in wanted
+    ]
+    return up, down
+
+
+def _plan_routes(
+    uplinks: tuple[Uplink, ...], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    wanted = [route for uplink in uplinks for route in table_routes(uplink, observed)]
+    present = [route for route in observed.routes if route.table in TABLES]
+    occupied = {route.slot for route in present if route.family is Family.IPV4}
+    missing = [route for route in wanted if route not in set(present)]
+    up: list[Operation] = [
+        AddRoute(route, route.slot in occupied, _why_route(route, uplinks)) for route in missing
+    ]
+    taken = {route.slot for route in missing if route.slot in occupied}
+    keep = set(wanted)
+    down: list[Operation] = [
+        DeleteRoute(route, "it is not, or no longer, a way out")
+        for route in reversed(present)
+        if route not in keep and route.slot not in taken
+    ]
+    return up, down
+
+
+def _why_route(route: Route, uplinks: tuple[Uplink, ...]) -> str:
+    uplink = next(uplink for uplink in uplinks if uplink.exit.table == route.table)
+    if route.is_default:
+        return "the last resort: nothing falls through" if not route.link else "the way out"
+    return f"{route.destination} stays near for {uplink.exit.profile.name}"
+
+
+def _plan_rules(
+    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    exits = tuple(uplink.exit for uplink in uplinks)
+    marks = tuple(exit_.mark for exit_ in exits)
+    preference = plan_preference(desired, observed, marks)
+    wanted = mark_rules(exits, desired.mark_mask, preference)
+    present = [rule for rule in observed.rules if is_own_rule(rule)]
+    standard = desired.base - 10
+    because = (
+        "marked packets take the direct link"
+        if preference == standard
+        else f"a foreign rule stands at {preference + 1}, in front of {standard}"
+    )
+    up: list[Operation] = [AddRule(rule, because) for rule in wanted if rule not in present]
+    down: list[Operation] = [
+        DeleteRule(rule, "it is not wanted, or not at this preference")
+        for rule in present
+        if rule not in wanted or present.count(rule) > 1
+    ]
+    return up, down
+
+
+def _plan_table(
+    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    if not uplinks:
+        gone = "no profile is steered" if desired.exits else "byway stops"
+        return [], [DeleteTable(TABLE_NAME, gone)] if observed.table is not None else []
+    table = build_table(uplinks, desired.mark_mask, observed)
+    if observed.table is None:
+        return [ReplaceTable(table, "there is none")], []
+    wanted = table.outline()
+    if wanted.chains != observed.table.chains:
+        return [ReplaceTable(table, "its rules differ")], []
+    return _plan_sets(table, wanted, observed.table), []
+
+
+def _plan_sets(table: NftTable, wanted: TableOutline, seen: TableOutline) -> list[Operation]:
+    if [(s.name, s.kind) for s in wanted.sets] != [(s.name, s.kind) for s in seen.sets]:
+        return [ReplaceTable(table, "its sets differ")]
+    return [
+        UpdateSet(
+            table.name,
+            want.name,
+            want.kind,
+            tuple(sorted({*want.elements} - {*have.elements})),
+            tuple(sorted({*have.elements} - {*want.elements})),
+            "its elements differ",
+        )
+        for want, have in zip(wanted.sets, seen.sets, strict=True)
+        if want.elements != have.elements
+    ]
+
+
+def plan_placement(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Return the moves of processes into and out of slices."""
+    executables = wanted_executables(observed)
+    for process in observed.processes:
+        if operation := plan_process(desired, process, executables):
+            yield operation

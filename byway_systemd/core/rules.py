@@ -1,0 +1,72 @@
+"""Routing rules: the bands, and keeping ours in front of everybody else's."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.desired import TABLES
+from byway_systemd.core.network import (
+    LOCAL_TABLE,
+    PROTOCOL_KERNEL,
+    Family,
+    RoutingRule,
+)
+
+if TYPE_CHECKING:
+    from byway_systemd.core.desired import Desired, Exit
+    from byway_systemd.core.observed import Observed
+
+# Where each band starts, relative to `[kernel] priority`.
+DIRECT_MARK_OFFSET = -10
+_LOWEST_PREFERENCE = 2  # at 0 or 1 wg-quick's two rules would come to stand in the wrong order
+
+
+def is_own_rule(rule: RoutingRule) -> bool:
+    """Whether the rule carries byway's marker: it looks up one of byway's own tables."""
+    return rule.table in TABLES and rule.protocol == PROTOCOL_KERNEL
+
+
+def can_take(rule: RoutingRule, mark: int) -> bool:
+    """Whether a foreign rule could decide about packets that carry ``mark``.
+
+    A rule that needs other mark bits cannot; neither can the local table's, nor one for a single
+    source or incoming link. What cannot be told counts as taking.
+    """
+    if rule.table == LOCAL_TABLE or rule.input_link or _is_narrow(rule.source):
+        return False
+    marked = rule.mask != 0 and mark & rule.mask == rule.mark
+    selects_mark = rule.mask != 0
+    if selects_mark and marked == rule.inverted:
+        return False
+    # l3mdev (a VRF's rule, preference 1000) takes only what belongs to a VRF: it has no table.
+    return rule.table != 0 or not rule.has_other_selectors
+
+
+def plan_preference(desired: Desired, observed: Observed, marks: tuple[int, ...]) -> int:
+    """Return the preference of byway's mark rules: the band's, or just above the lowest rival.
+
+    It depends on foreign rules alone, so it neither creeps down at every repair nor stays down
+    when the rival is gone. Never less than 2.
+    """
+    wanted = desired.base + DIRECT_MARK_OFFSET
+    rivals = [
+        rule.preference
+        for rule in observed.rules
+        if not is_own_rule(rule) and rule.preference > 0 and any(can_take(rule, m) for m in marks)
+    ]
+    lowest = min(rivals, default=wanted + 1)
+    return max(_LOWEST_PREFERENCE, min(wanted, lowest - 1))
+
+
+def mark_rules(exits: tuple[Exit, ...], mask: int, preference: int) -> tuple[RoutingRule, ...]:
+    """Return the rule of every exit, for both families."""
+    return tuple(
+        RoutingRule(family, preference, exit_.table, exit_.mark, mask)
+        for family in Family
+        for exit_ in exits
+    )
+
+
+def _is_narrow(source: str) -> bool:
+    return bool(source) and ip_network(source).prefixlen > 1

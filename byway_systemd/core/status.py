@@ -1,0 +1,140 @@
+"""The status: what is configured, what is there, and whether the two agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.apps import App, AppKind
+from byway_systemd.core.describe import JsonObject, present_operation
+from byway_systemd.core.links import Uplink, find_uplink
+from byway_systemd.core.network import Family
+from byway_systemd.core.observed import FileState
+from byway_systemd.core.placement import (
+    match_executable,
+    profile_of_cgroup,
+    tell_placement,
+    wanted_executables,
+)
+from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
+
+if TYPE_CHECKING:
+    from byway_systemd.core.config import Profile
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Observed
+    from byway_systemd.core.operations import Operation
+
+
+def build_status(
+    desired: Desired, observed: Observed, remaining: tuple[Operation, ...]
+) -> JsonObject:
+    """Return the status as a JSON value; ``remaining`` is what the plan would still do."""
+    drift = [present_operation(operation) for operation in remaining]
+    uplinks = [find_uplink(exit_, observed) for exit_ in desired.exits]
+    return {
+        "in_sync": not drift,
+        "drift": drift,
+        "profiles": [_present_uplink(uplink, desired, observed) for uplink in uplinks],
+        "apps": [
+            _present_app(app, profile, desired, observed)
+            for profile in desired.profiles
+            for app in profile.apps
+        ],
+        "processes": _present_processes(desired, observed),
+        "warnings": find_warnings(desired, observed),
+    }
+
+
+def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> JsonObject:
+    profile, link = uplink.exit.profile, uplink.link
+    gateways = {
+        f"ipv{family.version}": next(
+            (r.gateway or "on the link" for r in uplink.defaults if r.family is family), None
+        )
+        for family in Family
+    }
+    preferences = sorted({r.preference for r in observed.rules if r.table == uplink.exit.table})
+    return {
+        "name": profile.name,
+        "interface": profile.interface,
+        "link": link.name if link else None,
+        "state": _uplink_state(uplink),
+        "sharing": ("shared" if uplink.shared else "dedicated") if link else None,
+        "gateways": gateways,
+        "when_down": str(profile.when_down),
+        "slice": profile.slice,
+        "cgroup_id": dict(observed.cgroup_ids).get(profile.slice_cgroup),
+        "mark": f"{uplink.exit.mark:#010x}/{desired.mark_mask:#010x}",
+        "table": uplink.exit.table,
+        "preferences": preferences,
+    }
+
+
+def _uplink_state(uplink: Uplink) -> str:
+    if uplink.link is None:
+        return "absent"
+    if not uplink.link.up:
+        return "down"
+    return "up" if uplink.defaults else "no gateway"
+
+
+def _present_app(app: App, profile: Profile, desired: Desired, observed: Observed) -> JsonObject:
+    executables = tuple(e for e in wanted_executables(observed) if e.app == app)
+    pids = [
+        process.pid
+        for process in observed.processes
+        if match_executable(process, executables)
+        and profile_of_cgroup(process.cgroup, desired) is profile
+    ]
+    if app.kind is AppKind.UNIT:
+        return {"app": str(app), "profile": profile.name, **_present_unit(app, profile, observed)}
+    files = [e for e in observed.executables if e.app == app]
+    missing = all(e.state is FileState.MISSING for e in files)
+    state = "missing" if missing else "running" if pids else "not running"
+    return {"app": str(app), "profile": profile.name, "state": state, "pids": pids}
+
+
+def _present_unit(app: App, profile: Profile, observed: Observed) -> JsonObject:
+    cgroup = next((s.cgroup for s in observed.services if s.name == app.value), "")
+    if not cgroup:
+        state = "not running"
+    elif cgroup.startswith(profile.slice_cgroup + "/"):
+        state = "running"
+    else:
+        state = f"restart needed: systemctl restart {app.value}"
+    return {"state": state, "pids": []}
+
+
+def _present_processes(desired: Desired, observed: Observed) -> list[JsonObject]:
+    return [
+        {
+            "pid": process.pid,
+            "program": process.script or process.path,
+            "profile": profile.name,
+            "placement": str(tell_placement(process, desired)),
+            "cgroup": process.cgroup,
+        }
+        for process in observed.processes
+        if (profile := profile_of_cgroup(process.cgroup, desired))
+    ]
+
+
+def find_warnings(desired: Desired, observed: Observed) -> list[str]:
+    """Return what is not wrong in the configuration and yet keeps it from working."""
+    found = []
+    for executable in observed.executables:
+        if executable.state is FileState.MISSING:
+            found.append(f"{executable.app}: there is no such file; it is used when it appears")
+        if executable.state is FileState.DIRECTORY:
+            found.append(f"{executable.app}: a directory; name the program, or use DIR/*")
+    for exit_ in desired.exits:
+        uplink = find_uplink(exit_, observed)
+        name = exit_.profile.interface
+        if (state := _uplink_state(uplink)) != "up":
+            what = "blocked" if exit_.profile.when_down == "block" else "by the VPN"
+            found.append(f"profile {exit_.profile.name}: {name} is {state}: its traffic is {what}")
+    standard = desired.base + DIRECT_MARK_OFFSET
+    if moved := {r.preference for r in observed.rules if is_own_rule(r)} - {standard}:
+        found.append(
+            f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
+        )
+    return found

@@ -1,0 +1,260 @@
+"""The daemon's event loop: what happens outside becomes a move or a reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from byway_systemd.core.describe import JsonObject, describe_operation
+from byway_systemd.core.desired import Desired
+from byway_systemd.core.errors import BywayError, ConfigError
+from byway_systemd.core.placement import plan_process, wanted_executables
+from byway_systemd.core.status import build_status, find_warnings
+from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.operations import Operation
+
+log = logging.getLogger("byway")
+
+_QUIET = 0.02  # seconds between two reconciles for events; the first event is acted on at once
+_MOST_QUIET = 0.5  # when somebody keeps undoing what byway does
+_CONFIG_QUIET = 0.1  # an editor writes a file in several steps
+_WATCHDOG = 5.0
+_RECHECK = 0.15  # a service's process may be pulled back once by systemd-executor's last steps
+
+
+class EventSource(Protocol):
+    """Something to wait on."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+
+
+class ExecSource(EventSource, Protocol):
+    """Exec events; ``read`` returns pids, or None when some were lost."""
+
+    def read(self) -> list[int] | None:
+        """Return the pids of what has been executed."""
+
+
+class ChangeSource(EventSource, Protocol):
+    """Events that only say that something changed."""
+
+    def drain(self) -> bool:
+        """Read all; return whether there was a change that matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the daemon needs from outside, each as the smallest thing that does it."""
+
+    system: System
+    load: Callable[[], Desired]
+    observe_process: Callable[[int, tuple[Executable, ...]], Process | None]
+    exec_events: ExecSource | None
+    network_events: tuple[ChangeSource, ...]
+    config_events: ChangeSource
+    watch: Callable[[Observed], None]
+    publish: Callable[[JsonObject], None]
+    notify: Callable[..., None]
+    placement_note: str = ""
+
+
+class Daemon:
+    """The loop and what it remembers: the configuration in force and what was seen last."""
+
+    def __init__(self, world: World) -> None:
+        """Prepare; nothing happens before ``run``."""
+        self._world = world
+        self._desired = Desired.empty()
+        self._observed: Observed | None = None
+        self._executables: tuple[Executable, ...] = ()
+        self._problems: tuple[str, ...] = ()
+        self._failed: tuple[str, ...] = ()
+        self._warned: frozenset[str] = frozenset()
+        self._repairs = 0
+        self._network = Coalescer(self._reconcile_network, _QUIET)
+        self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then take everything down. Raises ConfigError at start."""
+        self._desired = self._world.load()
+        loop = asyncio.get_running_loop()
+        for number, react in (
+            (signal.SIGHUP, self.reload),
+            (signal.SIGUSR1, self.reconcile_all),
+            (signal.SIGTERM, self._stopped.set),
+            (signal.SIGINT, self._stopped.set),
+        ):
+            loop.add_signal_handler(number, react)
+        # Subscribe first, look second: what happens in between is seen twice, not missed.
+        self._subscribe(loop)
+        self.reconcile_all()
+        self._world.notify(ready=True, status=self._summary())
+        watchdog = asyncio.create_task(self._keep_alive())
+        await self._stopped.wait()
+        watchdog.cancel()
+        self._network.cancel()
+        self._config.cancel()
+        self.take_down()
+
+    def reload(self) -> None:
+        """Read the configuration again; a bad one is reported, and the last good one stays."""
+        self._world.notify(reloading=True)
+        try:
+            self._desired = self._world.load()
+            self._problems = ()
+            log.info("configuration loaded")
+        except ConfigError as error:
+            self._problems = tuple(str(problem) for problem in error.problems)
+            for problem in self._problems:
+                log.error("%s", problem)
+            log.error("the configuration is refused; the last good one stays in force")
+        except (BywayError, OSError) as error:
+            self._problems = (str(error),)
+            log.error("cannot load the configuration: %s", error)
+        self.reconcile_all()
+        self._world.notify(ready=True, status=self._summary())
+
+    def reconcile_all(self) -> None:
+        """Look at everything and put it right."""
+        self._finish(reconcile(self._world.system, self._desired, self._report))
+        if self._observed is not None:
+            self._world.watch(self._observed)
+
+    def take_down(self) -> None:
+        """Remove everything byway made, but leave what it placed running where it is."""
+        outcome = reconcile(self._world.system, Desired.empty(), self._report)
+        for failure in outcome.failures:
+            log.error("%s: %s", describe_operation(failure.operation), failure.reason)
+
+    def _subscribe(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._world.exec_events:
+            loop.add_reader(self._world.exec_events.fileno(), self._on_exec)
+        for source in self._world.network_events:
+            loop.add_reader(source.fileno(), self._on_network, source)
+        loop.add_reader(self._world.config_events.fileno(), self._on_config)
+
+    def _on_exec(self) -> None:
+        source = self._world.exec_events
+        pids = source.read() if source else None
+        if pids is None:
+            log.warning("process events were lost: looking at every process")
+            self.reconcile_all()
+            return
+        for pid in dict.fromkeys(pids):
+            self._place(pid)
+
+    def _place(self, pid: int, *, again: bool = False) -> None:
+        process = self._world.observe_process(pid, self._executables)
+        if process is None:
+            return
+        operation = plan_process(self._desired, process, self._executables)
+        if operation is None:
+            return
+        failures = apply_all(self._world.system, (operation,), [], self._report)
+        for failure in failures:
+            log.warning("%s: %s", describe_operation(operation), failure.reason)
+        if not again:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_RECHECK, lambda: self._place(pid, again=True))
+
+    def _on_network(self, source: ChangeSource) -> None:
+        if source.drain():
+            self._network.trigger()
+
+    def _on_config(self) -> None:
+        if self._world.config_events.drain():
+            self._config.trigger()
+
+    def _reconcile_network(self) -> None:
+        previous = self._observed
+        outcome = reconcile(self._world.system, self._desired, self._report, previous)
+        self._finish(outcome, network_only=previous is not None)
+        # Somebody may undo every repair at once: slow down then, and never stop.
+        self._repairs = self._repairs + 1 if outcome.applied else 0
+        self._network.quiet = min(_MOST_QUIET, _QUIET * max(1, self._repairs - 10))
+
+    def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
+        before = self._observed
+        self._observed = outcome.observed
+        if network_only and before is not None:
+            self._observed = replace(outcome.observed, processes=before.processes)
+        self._executables = wanted_executables(outcome.observed)
+        failed = tuple(f"{describe_operation(f.operation)}: {f.reason}" for f in outcome.failures)
+        for failure in failed:
+            if failure not in self._failed:
+                log.error("%s", failure)
+        self._failed = failed
+        warnings = frozenset(find_warnings(self._desired, outcome.observed))
+        for warning in sorted(warnings - self._warned):
+            log.warning("%s", warning)
+        self._warned = warnings
+        self._publish(self._observed, tuple(f.operation for f in outcome.failures))
+
+    def _publish(self, observed: Observed, remaining: tuple[Operation, ...]) -> None:
+        status = build_status(self._desired, observed, remaining)
+        status["config_problems"] = list(self._problems)
+        status["failures"] = list(self._failed)
+        status["placement"] = {"process_events": self._world.placement_note or "active"}
+        self._world.publish(status)
+
+    def _summary(self) -> str:
+        if self._problems:
+            return "configuration refused, the last good one stays: " + self._problems[0]
+        links = ", ".join(profile.interface for profile in self._desired.profiles)
+        apps = sum(len(profile.apps) for profile in self._desired.profiles)
+        return f"{apps} apps by {links}"
+
+    async def _keep_alive(self) -> None:
+        while True:
+            self._world.notify(watchdog=True)
+            await asyncio.sleep(_WATCHDOG)
+
+    @staticmethod
+    def _report(operation: Operation) -> None:
+        log.info("%s (%s)", describe_operation(operation), operation.because)
+
+
+class Coalescer:
+    """Calls ``react`` for a burst of triggers: at once (``leading``), then after a quiet time."""
+
+    def __init__(self, react: Callable[[], None], quiet: float, *, leading: bool = True) -> None:
+        """``quiet`` is in seconds, and may be changed."""
+        self.quiet = quiet
+        self._react = react
+        self._leading = leading
+        self._timer: asyncio.TimerHandle | None = None
+        self._again = False
+
+    def trigger(self) -> None:
+        """Note that something happened."""
+        if self._timer is not None:
+            self._again = True
+            return
+        if self._leading:
+            self._react()
+        else:
+            self._again = True
+        self._timer = asyncio.get_running_loop().call_later(self.quiet, self._expire)
+
+    def cancel(self) -> None:
+        """Forget what is pending."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._again:
+            self._again = False
+            self._react()
+            self._timer = asyncio.get_running_loop().call_later(self.quiet, self._expire)

@@ -1,0 +1,92 @@
+"""Observe, plan, apply: the one loop behind every verb, the daemon and the timer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from byway_systemd.core.plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Observed
+    from byway_systemd.core.operations import Operation
+
+_MOST_ROUNDS = 4
+
+
+class System(Protocol):
+    """The world outside: what it looks like, and one change to it."""
+
+    def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
+        """Return the world as it is, as far as ``desired`` concerns it.
+
+        With ``previous`` only the network is looked at; the rest is taken from there, and the
+        processes are left out.
+        """
+
+    def apply(self, operation: Operation) -> None:
+        """Make one change; raise OSError or BywayError when it cannot be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An operation that could not be applied, and why."""
+
+    operation: Operation
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a reconcile did, what failed, and what it saw last."""
+
+    observed: Observed
+    applied: list[Operation] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def reconcile(
+    system: System,
+    desired: Desired,
+    report: Callable[[Operation], None] | None = None,
+    previous: Observed | None = None,
+) -> Outcome:
+    """Apply the plan until it is empty, for a few rounds: the world may move meanwhile.
+
+    An operation that fails does not stop the others: each makes things better by itself. What
+    failed is tried again by the next reconcile.
+    """
+    outcome = Outcome(system.observe(desired, previous))
+    for _ in range(_MOST_ROUNDS):
+        operations = plan(desired, outcome.observed)
+        if not operations:
+            outcome.failures.clear()
+            break
+        outcome.failures = apply_all(system, operations, outcome.applied, report)
+        outcome.observed = system.observe(desired, previous)
+        if outcome.failures and plan(desired, outcome.observed) == operations:
+            break
+    return outcome
+
+
+def apply_all(
+    system: System,
+    operations: tuple[Operation, ...],
+    applied: list[Operation],
+    report: Callable[[Operation], None] | None = None,
+) -> list[Failure]:
+    """Apply operations in order, appending to ``applied``; return those that failed."""
+    failures = []
+    for operation in operations:
+        try:
+            system.apply(operation)
+        except OSError as error:
+            failures.append(Failure(operation, str(error)))
+            continue
+        applied.append(operation)
+        if report:
+            report(operation)
+    return failures

@@ -1,0 +1,108 @@
+"""The cgroup2 hierarchy: ids, members, and byway's own attributes on it.
+
+Where byway took a process from, and for which app, is written on the cgroup it went to, as
+``trusted.`` extended attributes: only root can write them, and they vanish with the cgroup.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from byway_systemd.core.errors import UnsupportedError
+
+MOUNT = Path("/sys/fs/cgroup")
+_ORIGIN = "trusted.byway.origin"
+_APP = "trusted.byway.app"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Why processes are in a cgroup: where from, and for which app."""
+
+    origin: str
+    app: str
+
+
+def require_unified(mounts: str = "/proc/self/mounts") -> None:
+    """Raise UnsupportedError unless /sys/fs/cgroup is the unified hierarchy."""
+    for line in Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[1] == str(MOUNT) and fields[2] == "cgroup2":
+            return
+    raise UnsupportedError(
+        f"{MOUNT} is not the unified cgroup hierarchy: sockets cannot be matched by cgroup "
+        "(boot with systemd.unified_cgroup_hierarchy=1)"
+    )
+
+
+def cgroup_id(cgroup: str) -> int | None:
+    """Return the 64-bit id (the inode in kernfs) of a cgroup, None when it does not exist."""
+    try:
+        return os.stat(f"{MOUNT}{cgroup}").st_ino  # noqa: PTH116
+    except OSError:
+        return None
+
+
+def cgroup_of(pid: int, proc: str = "/proc") -> str:
+    """Return the cgroup of a process; empty when it is gone."""
+    with suppress(OSError), open(f"{proc}/{pid}/cgroup", "rb") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith(b"0::"):
+                return line[3:].rstrip(b"\n").decode(errors="surrogateescape")
+    return ""
+
+
+def members(cgroup: str) -> list[tuple[int, str]]:
+    """Return (pid, cgroup) of every process in ``cgroup`` and below."""
+    found = []
+    base = f"{MOUNT}{cgroup}"
+    for directory, _, _ in os.walk(base):
+        with suppress(OSError), open(f"{directory}/cgroup.procs", "rb") as file:  # noqa: PTH123
+            path = directory[len(str(MOUNT)) :]
+            found += [(int(line), path) for line in file]
+    return found
+
+
+def empty_scopes(slice_cgroup: str) -> list[str]:
+    """Return byway's scopes in a slice that no process is in any more."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(f"{MOUNT}{slice_cgroup}"):
+            if entry.name.startswith("byway-") and entry.name.endswith(".scope"):
+                events = Path(entry.path, "cgroup.events")
+                with suppress(OSError):
+                    if "populated 0" in events.read_text():
+                        found.append(entry.name)
+    return sorted(found)
+
+
+def read_marker(cgroup: str) -> Marker | None:
+    """Return byway's marker on ``cgroup`` or on the nearest cgroup above it."""
+    while cgroup.count("/") > 1:
+        with suppress(OSError):
+            path = f"{MOUNT}{cgroup}"
+            origin = os.getxattr(path, _ORIGIN)
+            return Marker(origin.decode(), os.getxattr(path, _APP).decode())
+        cgroup = cgroup.rpartition("/")[0]
+    return None
+
+
+def write_marker(cgroup: str, marker: Marker) -> None:
+    """Put byway's marker on a cgroup."""
+    os.setxattr(f"{MOUNT}{cgroup}", _ORIGIN, marker.origin.encode(errors="surrogateescape"))
+    os.setxattr(f"{MOUNT}{cgroup}", _APP, marker.app.encode(errors="surrogateescape"))
+
+
+def write_pid(cgroup: str, pid: int) -> None:
+    """Move a process by a direct write; raises OSError.
+
+    os.write, because a buffered file would report the kernel's refusal only when it is closed.
+    """
+    descriptor = os.open(f"{MOUNT}{cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, str(pid).encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""The daemon's event sources, each in the form its loop waits on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from byway_systemd.system.file_events import FileEvents
+from byway_systemd.system.netlink_events import (
+    NFTABLES_EVENTS,
+    ROUTING_EVENTS,
+    drain,
+    open_event_socket,
+)
+from byway_systemd.system.process_events import ExecEvents, LostEventsError
+
+if TYPE_CHECKING:
+    import socket
+
+    from byway_systemd.core.observed import Observed
+
+
+class NetworkSource:
+    """Changes of links, addresses, routes, rules or nftables."""
+
+    def __init__(self, events: socket.socket) -> None:
+        """Read from ``events``."""
+        self._events = events
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._events.fileno()
+
+    def drain(self) -> bool:
+        """Read all; return whether anything changed or events were lost."""
+        found = drain(self._events)
+        return found.lost or bool(found.kinds)
+
+
+class ExecSource:
+    """Exec events of the proc connector."""
+
+    def __init__(self) -> None:
+        """Subscribe; raise OSError."""
+        self._events = ExecEvents()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._events.fileno()
+
+    def read(self) -> list[int] | None:
+        """Return pids, or None when events were lost."""
+        try:
+            return self._events.read()
+        except LostEventsError:
+            return None
+
+
+class DirectorySource:
+    """Changes of the configuration, and in the directories of what it lists."""
+
+    def __init__(self, directories: tuple[Path, ...]) -> None:
+        """Watch ``directories`` from now on."""
+        self._events = FileEvents()
+        self._directories = directories
+        self._events.watch(directories)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._events.fileno()
+
+    def drain(self) -> bool:
+        """Read all; return whether there was a change. A directory made anew is watched again."""
+        changed = self._events.drain()
+        if changed:
+            self._events.watch(self._directories)
+        return changed
+
+    def watch_executables(self, observed: Observed) -> None:
+        """Watch where the listed programs are, so that a new or upgraded one is seen."""
+        self._events.watch(
+            {Path(path).parent for e in observed.executables for path in (e.path, e.real_path)}
+        )
+
+
+def open_exec_source() -> tuple[ExecSource | None, str]:
+    """Return the source and an empty text, or None and why there is none."""
+    try:
+        return ExecSource(), ""
+    except OSError as error:
+        return None, f"no process events here ({error.strerror}); scanned by the timer instead"
+
+
+def open_network_sources() -> tuple[NetworkSource, ...]:
+    """Return the sources of network changes; raise OSError."""
+    groups = (ROUTING_EVENTS, NFTABLES_EVENTS)
+    return tuple(NetworkSource(open_event_socket(group)) for group in groups)

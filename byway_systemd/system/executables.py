@@ -1,0 +1,58 @@
+"""The files that the configuration's apps name."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.apps import App, AppKind
+from byway_systemd.core.observed import Executable, FileState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from byway_systemd.core.config import Profile
+
+_MOST_MATCHES = 1000
+
+
+def observe_executables(profiles: Iterable[Profile]) -> tuple[Executable, ...]:
+    """Return the executables the profiles' apps name, as they are now."""
+    return tuple(
+        observe_executable(app, profile.name, path)
+        for profile in profiles
+        for app in profile.apps
+        if app.kind is not AppKind.UNIT
+        for path in _paths(app)
+    )
+
+
+def _paths(app: App) -> Iterator[str]:
+    if app.kind is AppKind.PATH:
+        yield app.value
+        return
+    matches = islice(glob.iglob(app.value), _MOST_MATCHES)  # noqa: PTH207
+    yield from sorted(path for path in matches if os.access(path, os.X_OK)) or [app.value]
+
+
+def observe_executable(app: App, profile: str, path: str) -> Executable:
+    """Return the file at ``path``, links followed."""
+    real_path = os.path.realpath(path)
+    try:
+        status = os.stat(real_path)  # noqa: PTH116
+        if stat.S_ISDIR(status.st_mode):
+            return Executable(app, profile, path, real_path, state=FileState.DIRECTORY)
+        if not stat.S_ISREG(status.st_mode):
+            return Executable(app, profile, path, real_path, state=FileState.MISSING)
+        state = FileState.SCRIPT if _is_script(real_path) else FileState.PROGRAM
+    except OSError:
+        return Executable(app, profile, path, real_path, state=FileState.MISSING)
+    return Executable(app, profile, path, real_path, status.st_dev, status.st_ino, state)
+
+
+def _is_script(path: str) -> bool:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read(2) == b"#!"

@@ -1,0 +1,150 @@
+"""Files byway reads and writes: the configuration, templates, unit files and its own state.
+
+Every function takes a root directory, so that an image or a test tree can be used in place of the
+running system. Root trusts no file others could have written: configuration must belong to root
+and be writable by nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from byway_systemd.core.errors import ConfigError, Problem
+from byway_systemd.core.parse import LARGEST_FILE, ConfigFile
+
+CONFIG = "etc/byway/byway.toml"
+DROP_IN_DIRECTORIES = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/conf.d")
+CONFIG_DIRECTORIES = ("etc/byway", *DROP_IN_DIRECTORIES)
+RUNTIME_UNITS = "run/systemd/system"
+GENERATOR = "usr/lib/systemd/system-generators/byway-generator"
+GENERATED_UNITS = "run/systemd/generator"
+STATE = "run/byway"
+
+
+def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:
+    """Return the configuration's files in the order they apply.
+
+    ``main`` replaces /etc/byway/byway.toml, and then there are no drop-ins. A missing main file is
+    an empty one where drop-ins exist. Raises ConfigError.
+    """
+    if main is not None:
+        return (_read_file(main, str(main)),)
+    paths = find_drop_ins(root)
+    config = root / CONFIG
+    if not config.exists() and not paths:
+        problem = Problem(
+            f"/{CONFIG}", 0, "", "does not exist", "write one; byway.toml(5) shows three lines"
+        )
+        raise ConfigError((problem,))
+    if config.exists():
+        paths.insert(0, config)
+    return tuple(_read_file(path, "/" + str(path.relative_to(root))) for path in paths)
+
+
+def find_drop_ins(root: Path) -> list[Path]:
+    """Return the drop-ins in effect, sorted by name, as systemd.unit(5) has it for its own.
+
+    A file in an earlier directory masks those of the same name in later ones; a link to /dev/null
+    masks all of them.
+    """
+    found: dict[str, Path] = {}
+    for directory in DROP_IN_DIRECTORIES:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for name in os.listdir(root / directory):  # noqa: PTH208
+                if name.endswith(".toml") and not name.startswith("."):
+                    found.setdefault(name, root / directory / name)
+    paths = (found[name] for name in sorted(found))
+    return [path for path in paths if not _is_mask(path)]
+
+
+def _is_mask(path: Path) -> bool:
+    return path.is_symlink() and os.readlink(path) == os.devnull  # noqa: PTH115
+
+
+def _read_file(path: Path, name: str) -> ConfigFile:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if remedy := _distrust(os.fstat(descriptor)):
+                raise ConfigError((Problem(name, 0, "", "cannot be trusted", remedy),))
+            content = file.read(LARGEST_FILE + 1)
+        return ConfigFile(name, content.decode())
+    except UnicodeDecodeError as error:
+        problem = Problem(name, 0, "", f"not UTF-8 at byte {error.start}", "save it as UTF-8")
+    except OSError as error:
+        remedy = "correct the path, or the file's permissions"
+        problem = Problem(name, 0, "", f"cannot be read: {error.strerror}", remedy)
+    raise ConfigError((problem,))
+
+
+def _distrust(status: os.stat_result) -> str:
+    """Return what to do about a file root must not believe; empty when all is well."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if os.geteuid() == 0 and status.st_uid != 0:
+        return "it belongs to another user: chown root it"
+    if os.geteuid() == 0 and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write it: chmod go-w it"
+    return ""
+
+
+def find_templates() -> dict[str, str]:
+    """Return the templates by file name, from the checkout or the installation."""
+    here = Path(__file__)
+    for directory in (here.parents[2] / "templates", here.parents[5] / "share/byway/templates"):
+        if directory.is_dir():
+            return {path.name: path.read_text() for path in sorted(directory.glob("*.j2"))}
+    raise FileNotFoundError("byway's templates are missing: install it again")
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write ``path`` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    with os.fdopen(os.open(temporary, flags, mode), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+    temporary.replace(path)
+
+
+def observe_unit_files(
+    root: Path, generated: str = GENERATED_UNITS
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return byway's unit files in effect, and the paths of those written at run time.
+
+    A file is byway's when its first line says that byway generated it.
+    """
+    runtime = dict(_own_files(root / RUNTIME_UNITS))
+    effective = {**dict(_own_files(root / generated)), **runtime}
+    return tuple(sorted(effective.items())), tuple(sorted(runtime))
+
+
+def _own_files(directory: Path) -> list[tuple[str, str]]:
+    candidates = [*directory.glob("*.d/50-byway.conf"), *directory.glob("byway-*.slice")]
+    found = []
+    for path in candidates:
+        with suppress(OSError, UnicodeDecodeError):
+            text = path.read_text()
+            if text.startswith("# Automatically generated by byway from "):
+                found.append((str(path.relative_to(directory)), text))
+    return found
+
+
+def write_unit_file(root: Path, path: str, text: str) -> None:
+    """Write a runtime unit file."""
+    write_atomically(root / RUNTIME_UNITS / path, text)
+
+
+def remove_unit_file(root: Path, path: str) -> None:
+    """Remove a runtime unit file, and its directory when that is empty."""
+    target = root / RUNTIME_UNITS / path
+    target.unlink(missing_ok=True)
+    if target.parent != root / RUNTIME_UNITS:
+        with suppress(OSError):
+            target.parent.rmdir()

@@ -1,0 +1,264 @@
+"""The command line's way to the outside: the Context of every verb, and what the daemon needs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.core.errors import BywayError, ConfigError, UnsupportedError
+from byway_systemd.core.observed import Executable, FileState
+from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
+from byway_systemd.system import files
+
+if TYPE_CHECKING:
+    from byway_systemd.core.config import Config
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.daemon import World
+    from byway_systemd.system.machine import Machine
+
+_ROOT = Path("/")
+
+
+class Host:
+    """The running system, seen from the command line. ``config`` replaces /etc/byway."""
+
+    def __init__(self, config: Path | None = None, root: Path = _ROOT) -> None:
+        """Nothing is opened before it is asked for."""
+        self._main = config
+        self._root = root
+        self._system: Machine | None = None
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the caller is uid 0."""
+        return os.geteuid() == 0
+
+    @property
+    def version(self) -> str:
+        """The installed version (PEP 440)."""
+        return metadata.version("byway-systemd")
+
+    def config_files(self) -> tuple[ConfigFile, ...]:
+        """Read the configuration's files."""
+        return files.read_config(self._root, self._main)
+
+    def config(self) -> Config:
+        """Parse the configuration; a directory where a program should be is an error too."""
+        texts = self.config_files()
+        config = parse_config(texts)
+        directories = {
+            executable.app
+            for executable in self.executables(config)
+            if executable.state is FileState.DIRECTORY and executable.path == str(executable.app)
+        }
+        problems = tuple(
+            problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
+            for entry in app_entries(texts)
+            if entry.value in directories
+        )
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+    def config_path(self) -> Path:
+        """Return the main file."""
+        return self._main or self._root / files.CONFIG
+
+    def write_config(self, text: str) -> None:
+        """Replace the main file, keeping links to it and its mode."""
+        path = Path(os.path.realpath(self.config_path()))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        files.write_atomically(path, text, mode)
+
+    def edit_text(self, text: str) -> str:
+        """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
+        name = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "editor"
+        editor = shutil.which(name.split()[0]) or shutil.which("vi")
+        if editor is None:
+            raise BywayError(f"no editor: {name} (set EDITOR, or edit {self.config_path()})")
+        with tempfile.TemporaryDirectory(prefix="byway-") as directory:
+            copy = Path(directory, "byway.toml")
+            copy.write_text(text)
+            done = subprocess.run([editor, *name.split()[1:], str(copy)], check=False)  # noqa: S603
+            if done.returncode:
+                raise BywayError(f"{name} failed ({done.returncode}): nothing was saved")
+            return copy.read_text()
+
+    def executables(self, config: Config) -> tuple[Executable, ...]:
+        """Return the files the apps name."""
+        from byway_systemd.system.executables import observe_executables  # noqa: PLC0415
+
+        return observe_executables(config.profiles)
+
+    def find_program(self, name: str) -> str:
+        """Return the full path of ``name`` by PATH, or the absolute path of a relative one."""
+        if "/" in name:
+            return os.path.normpath(Path.cwd() / name)
+        return shutil.which(name) or name
+
+    def desired(self) -> Desired:
+        """Return what the configuration asks for on this machine.
+
+        With /etc/byway, systemd's generator writes the unit files; with a file of the user's own
+        byway writes them itself, and the timer and the gate, which read /etc/byway, stay off.
+        """
+        from byway_systemd.core.desired import desire  # noqa: PLC0415
+        from byway_systemd.core.units import SOURCE, render_unit_files  # noqa: PLC0415
+
+        config = self.config()
+        source = str(self._main.absolute()) if self._main else SOURCE
+        unit_files = render_unit_files(config, files.find_templates(), source)
+        installed = self._main is None and (self._root / files.GENERATOR).exists()
+        return desire(config, unit_files, has_generator=installed, runs_units=installed)
+
+    def system(self) -> Machine:
+        """Return the machine; raise UnsupportedError where byway cannot work."""
+        if self._system is None:
+            from byway_systemd.system.cgroups import require_unified  # noqa: PLC0415
+            from byway_systemd.system.machine import Machine  # noqa: PLC0415
+            from byway_systemd.system.nftables import Nftables  # noqa: PLC0415
+
+            require_unified()
+            with Nftables() as nftables:
+                if reason := nftables.probe_socket_cgroup():
+                    raise UnsupportedError(
+                        f"this kernel cannot match sockets by cgroup: {reason} (byway needs Linux "
+                        "5.13 or later with CONFIG_NFT_SOCKET, and CAP_NET_ADMIN)"
+                    )
+            self._system = Machine(self._root)
+        return self._system
+
+    def daemon_pid(self) -> int:
+        """Return the daemon's pid, 0 when it does not run."""
+        from byway_systemd.system.state import State  # noqa: PLC0415
+
+        return State(self._root).daemon_pid()
+
+    def published_status(self) -> dict[str, Any]:
+        """Return what the daemon published last."""
+        from byway_systemd.system.state import State  # noqa: PLC0415
+
+        return State(self._root).read_status()
+
+    def poke_daemon(self) -> bool:
+        """Make the daemon reconcile."""
+        pid = self.daemon_pid()
+        if pid:
+            os.kill(pid, signal.SIGUSR1)
+        return bool(pid)
+
+    def generate(self, directory: Path) -> tuple[str, ...]:
+        """Write the unit files into ``directory``."""
+        from byway_systemd.system.generator import generate  # noqa: PLC0415
+
+        return generate(directory, self._root, self._main)
+
+    def run_command(self, command: list[str], slice_: str) -> int:
+        """Enter the slice, then become the command."""
+        from byway_systemd.system.manager import Manager  # noqa: PLC0415
+
+        manager = Manager()
+        manager.enter(os.getpid(), command[0].rsplit("/", 1)[-1], slice_)
+        manager.close()
+        try:
+            os.execvp(command[0], command)  # noqa: S606
+        except OSError as error:
+            raise BywayError(f"cannot run {command[0]}: {error.strerror}") from None
+
+    def run_daemon(self) -> int:
+        """Run the daemon until it is stopped."""
+        import asyncio  # noqa: PLC0415
+
+        from byway_systemd.daemon import Daemon  # noqa: PLC0415
+        from byway_systemd.system.state import State  # noqa: PLC0415
+
+        _log_to_stderr()
+        state = State(self._root)
+        world = self._world(state)
+        state.enter()
+
+        async def run() -> None:
+            await Daemon(world).run()
+
+        asyncio.run(run())
+        state.leave()
+        return 0
+
+    def run_gate(self) -> int:
+        """Run the exec gate until it is stopped."""
+        from byway_systemd.system.exec_gate import run_gate  # noqa: PLC0415
+        from byway_systemd.system.file_events import FileEvents  # noqa: PLC0415
+        from byway_systemd.system.notify import notify  # noqa: PLC0415
+
+        _log_to_stderr()
+        directories = tuple(self._root / name for name in files.CONFIG_DIRECTORIES)
+        run_gate(self.config, FileEvents(), notify, directories)
+        return 0
+
+    def _world(self, state: Any) -> World:
+        from byway_systemd.daemon import World  # noqa: PLC0415
+        from byway_systemd.system import events  # noqa: PLC0415
+        from byway_systemd.system.notify import notify  # noqa: PLC0415
+        from byway_systemd.system.processes import observe_process  # noqa: PLC0415
+
+        exec_source, note = events.open_exec_source()
+        directories = (
+            (self._main.absolute().parent,)
+            if self._main
+            else tuple(self._root / name for name in files.CONFIG_DIRECTORIES)
+        )
+        changes = events.DirectorySource(directories)
+
+        def tell(**fields: Any) -> None:
+            if fields.get("watchdog"):
+                state.touch()
+            notify(**fields)
+
+        return World(
+            system=self.system(),
+            load=self.desired,
+            observe_process=observe_process,
+            exec_events=exec_source,
+            network_events=events.open_network_sources(),
+            config_events=changes,
+            watch=changes.watch_executables,
+            publish=state.publish_status,
+            notify=tell,
+            placement_note=note,
+        )
+
+
+def _log_to_stderr() -> None:
+    """Log to standard error, with the priorities sd-daemon(3) has for the journal."""
+
+    class Formatter(logging.Formatter):
+        levels = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # noqa: RUF012
+
+        def format(self, record: logging.LogRecord) -> str:
+            text = "".join(c if c.isprintable() else "?" for c in super().format(record))
+            if "JOURNAL_STREAM" in os.environ:
+                return f"<{self.levels.get(record.levelno, 6)}>{text}"
+            return text
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.getLogger("byway").addHandler(handler)
+    logging.getLogger("byway").setLevel(logging.INFO)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return an OSError that nothing handled, with what to do where that is known."""
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return f"{error} (byway needs root and CAP_NET_ADMIN here)"
+    if error.errno == errno.ENOENT and "systemd" in str(error):
+        return f"{error} (byway needs systemd as the service manager)"
+    return str(error)

@@ -1,0 +1,217 @@
+"""The service manager over its private socket, through pystemd (org.freedesktop.systemd1(5)).
+
+The only module that imports pystemd. It speaks bytes and its own exceptions; here they become text
+and OSError. The private socket works without a message bus, and before there is one.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pystemd.dbusexc import DBusBaseError
+from pystemd.dbuslib import DBusAddress, apply_signature
+from pystemd.systemd1.manager import Manager as ManagerObject
+from pystemd.systemd1.unit_signatures import KNOWN_UNIT_SIGNATURES
+
+from byway_systemd.core.apps import refuse_control_characters
+from byway_systemd.core.placement import is_below
+from byway_systemd.system.cgroups import Marker, cgroup_of, write_marker, write_pid
+from byway_systemd.system.processes import descendants, start_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# Missing from pystemd 0.15.3's table: https://github.com/systemd/pystemd
+KNOWN_UNIT_SIGNATURES[b"PIDs"] = b"au"
+
+SYSTEM_SOCKET = b"unix:path=/run/systemd/private"
+_DESTINATION = b"org.freedesktop.systemd1"
+_PATH = b"/org/freedesktop/systemd1"
+_INTERFACE = b"org.freedesktop.systemd1.Manager"
+_BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
+_MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
+
+
+class Manager:
+    """A connection to the system's service manager, made when first needed."""
+
+    def __init__(self, address: bytes = SYSTEM_SOCKET) -> None:
+        """Remember where the manager listens."""
+        self._address = address
+        self._bus: Any = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
+
+    def reload(self) -> None:
+        """Read all unit files again and run the generators; returns when done."""
+        self._call(b"Reload", b"", [])
+
+    def start(self, unit: str) -> None:
+        """Start a unit, and wait until its cgroup or state is there (at most 2 s)."""
+        self._call(b"StartUnit", b"ss", [unit.encode(), b"replace"])
+        self._wait(lambda: unit in self.active([unit]), f"{unit} did not start")
+
+    def stop(self, unit: str) -> None:
+        """Ask for a unit to be stopped."""
+        self._call(b"StopUnit", b"ss", [unit.encode(), b"replace"])
+
+    def active(self, units: Iterable[str]) -> tuple[str, ...]:
+        """Return those of ``units`` that are active, reloading or activating."""
+        names = [unit.encode() for unit in units]
+        states = ("active", "reloading", "activating")
+        rows = self._call(b"ListUnitsByNames", b"as", [names])
+        return tuple(row[0].decode() for row in rows if row[3].decode() in states)
+
+    def place(self, pid: int, start: int, name: str, slice_: str, marker: Marker) -> str:
+        """Move a process and its descendants into a new scope of ``slice_``; return the scope.
+
+        The scope is made for the process alone, as systemd refuses the whole request when any of
+        several processes has died meanwhile; the descendants follow one at a time. Raises
+        ProcessLookupError when the process is gone, or is another one now.
+        """
+        _require(pid, start)
+        scope = f"byway-{_unit_part(name)}-{pid}-{start}.scope"
+        properties = {
+            b"Description": f"{name} by the direct link".encode(),
+            b"Slice": slice_.encode(),
+            b"PIDs": [pid],
+            b"Delegate": True,
+            b"CollectMode": b"inactive-or-failed",
+        }
+        self._start_transient(scope, properties)
+        self._wait(
+            lambda: f"/{scope}" in cgroup_of(pid) or not cgroup_of(pid),
+            f"process {pid} was not moved to {scope}",
+        )
+        cgroup = cgroup_of(pid)
+        _require(pid, start)
+        with suppress(OSError):  # the last process may have ended, and the cgroup with it
+            write_marker(cgroup, marker)
+        self._attach_descendants(pid, scope, cgroup)
+        return scope
+
+    def give_back(self, pid: int, start: int, origin: str) -> None:
+        """Move a process back to the cgroup it came from, or beside it when that is gone.
+
+        The cgroup is another unit's that is not delegated, so systemd cannot do it: a direct write
+        puts the process back exactly where that unit expects it.
+        """
+        _require(pid, start)
+        try:
+            write_pid(origin, pid)
+        except OSError:
+            slices = [part for part in origin.split("/") if part.endswith(".slice")]
+            properties = {
+                b"Description": b"Returned by byway",
+                b"Slice": (slices[-1] if slices else "system.slice").encode(),
+                b"PIDs": [pid],
+                b"CollectMode": b"inactive-or-failed",
+            }
+            self._start_transient(f"returned-{pid}-{start}.scope", properties)
+
+    def enter(self, pid: int, name: str, slice_: str) -> None:
+        """Put a process (byway's own, before it becomes a command) into a scope of ``slice_``."""
+        properties = {
+            b"Description": f"{name} by the direct link".encode(),
+            b"Slice": slice_.encode(),
+            b"PIDs": [pid],
+            b"CollectMode": b"inactive-or-failed",
+        }
+        scope = f"byway-run-{_unit_part(name)}-{pid}-{start_time(pid)}.scope"
+        self._start_transient(scope, properties)
+        self._wait(lambda: f"/{scope}" in cgroup_of(pid), f"{scope} did not start")
+
+    def _attach_descendants(self, pid: int, scope: str, cgroup: str) -> None:
+        for _ in range(8):  # they may fork meanwhile: until none is outside
+            outside = [
+                child
+                for child in descendants(pid)
+                if (now := cgroup_of(child)) and not is_below(now, cgroup)
+            ]
+            if not outside:
+                return
+            for child in outside:
+                with suppress(OSError):
+                    arguments = [scope.encode(), b"", [child]]
+                    self._call(b"AttachProcessesToUnit", b"ssau", arguments)
+
+    def _start_transient(self, name: str, properties: Mapping[bytes, object]) -> None:
+        # D-Bus text may hold newlines, and systemd writes some of it into unit files as it is.
+        for value in properties.values():
+            if isinstance(value, bytes):
+                refuse_control_characters(value.decode())
+
+        def call() -> None:
+            manager = ManagerObject(bus=self._connect())
+            manager.StartTransientUnit(_INTERFACE, name.encode(), b"fail", properties)
+
+        self._translate(call, f"StartTransientUnit {name}")
+
+    def _call(self, method: bytes, signature: bytes, arguments: list[Any]) -> Any:
+        def call() -> Any:
+            encoded = apply_signature(signature, arguments) if signature else []
+            bus = self._connect()
+            return bus.call_method(_DESTINATION, _PATH, _INTERFACE, method, encoded).body
+
+        return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
+
+    def _translate(self, call: Any, what: str) -> Any:
+        """Run ``call``; connect anew once if the manager was re-executed; turn errors to OSError."""
+        for attempt in (1, 2):
+            try:
+                return call()
+            except DBusBaseError as error:
+                number = abs(error.errno)
+                if number in _BROKEN and attempt == 1:
+                    self.close()
+                    continue
+                self.close()
+                raise OSError(number, f"systemd refused {what}: {_reason(error)}") from error
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _connect(self) -> Any:
+        if self._bus is None:
+            bus = DBusAddress(self._address, peer_to_peer=True)
+            bus.open()
+            self._bus = bus
+        return self._bus
+
+    def _wait(self, arrived: Any, message: str) -> None:
+        deadline = time.monotonic() + _MOVE_PATIENCE
+        delay = 0.0005
+        while not arrived():
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, message)
+            time.sleep(delay)
+            delay = min(delay * 1.5, 0.02)
+
+
+def _require(pid: int, start: int) -> None:
+    try:
+        same = start_time(pid) == start
+    except OSError:
+        same = False
+    if not same:
+        raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
+
+
+def _unit_part(name: str) -> str:
+    kept = (c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name[:64])
+    return "".join(kept) or "app"
+
+
+def _first(arguments: list[Any]) -> str:
+    first = arguments[0] if arguments else b""
+    return first.decode() if isinstance(first, bytes) else ""
+
+
+def _reason(error: DBusBaseError) -> str:
+    message = error.args[-1] if error.args else ""
+    return message.decode() if isinstance(message, bytes) else str(message)

@@ -1,0 +1,146 @@
+"""Processes: what they run and where they are (proc(5))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+from byway_systemd.core.observed import Executable, FileState, Process
+from byway_systemd.core.placement import match_executable
+from byway_systemd.system.cgroups import cgroup_of, members, read_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_AT_FDCWD = -100
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_INO = 0x100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Statx(ctypes.Structure):
+    """struct statx of include/uapi/linux/stat.h, as far as the device."""
+
+    _fields_ = (
+        ("mask_to_size", ctypes.c_uint8 * 32),
+        ("inode", ctypes.c_uint64),
+        ("blocks_to_times", ctypes.c_uint8 * (0x80 - 0x28)),
+        ("special_major", ctypes.c_uint32),
+        ("special_minor", ctypes.c_uint32),
+        ("device_major", ctypes.c_uint32),
+        ("device_minor", ctypes.c_uint32),
+        ("rest", ctypes.c_uint8 * 112),
+    )
+
+
+def identify(path: str) -> tuple[int, int]:
+    """Return (device, inode) of ``path`` from the kernel's memory; raise OSError.
+
+    statx(2) with AT_STATX_DONT_SYNC: a plain stat(2) of a program on a user's own FUSE mount would
+    ask that user's process, which could keep byway waiting for ever.
+    """
+    result = _Statx()
+    flags = _AT_STATX_DONT_SYNC
+    if _libc.statx(_AT_FDCWD, path.encode(), flags, _STATX_INO, ctypes.byref(result)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return os.makedev(result.device_major, result.device_minor), result.inode
+
+
+def start_time(pid: int) -> int:
+    """Return the process's start in clock ticks since boot; raise OSError when it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+        # The second field is the name in brackets, which may itself hold spaces and brackets.
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def observe_process(pid: int, executables: Iterable[Executable]) -> Process | None:
+    """Return a process, None when it is gone or a kernel thread.
+
+    The interpreted script is only looked up where ``executables`` has scripts.
+    """
+    has_scripts = any(e.state is FileState.SCRIPT for e in executables)
+    try:
+        start = start_time(pid)
+        base = f"/proc/{pid}"
+        path = os.readlink(f"{base}/exe")  # noqa: PTH115
+        device, inode = identify(f"{base}/exe")
+        script = _script(pid) if has_scripts else ""
+        namespace = os.readlink(f"{base}/ns/mnt")  # noqa: PTH115
+    except OSError:
+        return None
+    cgroup = cgroup_of(pid)
+    marker = read_marker(cgroup) if cgroup.startswith("/byway") else None
+    return Process(
+        pid, start, path, device, inode, cgroup, script,
+        origin=marker.origin if marker else "",
+        app=marker.app if marker else "",
+        in_host_namespace=namespace == _host_namespace(),
+    )  # fmt: skip
+
+
+def observe_processes(
+    executables: tuple[Executable, ...], slices: Iterable[str]
+) -> tuple[Process, ...]:
+    """Return the processes that match ``executables`` or are in one of the ``slices``."""
+    pids = {pid for cgroup in slices for pid, _ in members(cgroup)}
+    if executables:
+        has_scripts = any(e.state is FileState.SCRIPT for e in executables)
+        pids.update(pid for pid in _all_pids() if _may_match(pid, executables, has_scripts))
+    pids.discard(os.getpid())
+    pids.discard(1)
+    found = (observe_process(pid, executables) for pid in sorted(pids))
+    return tuple(process for process in found if process)
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+
+
+def _may_match(pid: int, executables: tuple[Executable, ...], has_scripts: bool) -> bool:  # noqa: FBT001
+    try:
+        path = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115
+        device, inode = identify(f"/proc/{pid}/exe")
+        script = _script(pid) if has_scripts else ""
+    except OSError:
+        return False
+    process = Process(pid, 0, path, device, inode, script=script)
+    return match_executable(process, executables) is not None
+
+
+def _script(pid: int) -> str:
+    """Return the absolute path of the first argument that is no option; empty when none.
+
+    It is text alone: the path is never opened, as it is the process's own and may lead anywhere.
+    """
+    with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+        arguments = file.read(8192).split(b"\0")[1:4]
+    for argument in arguments:
+        if argument and not argument.startswith(b"-"):
+            text = argument.decode(errors="surrogateescape")
+            if not text.startswith("/"):
+                text = os.path.join(os.readlink(f"/proc/{pid}/cwd"), text)  # noqa: PTH115, PTH118
+            return os.path.normpath(text)
+    return ""
+
+
+def _host_namespace() -> str:
+    return os.readlink("/proc/1/ns/mnt")  # noqa: PTH115
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of the process's descendants, nearest first."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop(0)
+        try:
+            for task in os.listdir(f"/proc/{parent}/task"):  # noqa: PTH208
+                with open(f"/proc/{parent}/task/{task}/children", "rb") as file:  # noqa: PTH123
+                    children = [int(child) for child in file.read().split()]
+                found += children
+                waiting += children
+        except OSError:
+            continue
+    return found

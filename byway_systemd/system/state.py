@@ -1,0 +1,86 @@
+"""What byway keeps below /run/byway: saved sysctls, the daemon's pid, and the last status."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.system.files import STATE, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SYSCTLS = "sysctls.json"
+_STATUS = "status.json"
+_ACTIVE = "active"
+_PID = "daemon.pid"
+
+
+class State:
+    """The directory /run/byway below a root."""
+
+    def __init__(self, root: Path) -> None:
+        """Use ``root``/run/byway."""
+        self._directory = root / STATE
+
+    def saved_sysctls(self) -> dict[str, str]:
+        """Return what byway found in the sysctls it changed."""
+        saved = self._read(_SYSCTLS)
+        return {str(key): str(value) for key, value in saved.items()}
+
+    def save_sysctl(self, key: str, value: str) -> None:
+        """Remember what stood in a sysctl."""
+        self._write(_SYSCTLS, {**self.saved_sysctls(), key: value})
+
+    def forget_sysctl(self, key: str) -> None:
+        """Forget a sysctl that was set back."""
+        saved = self.saved_sysctls()
+        saved.pop(key, None)
+        if saved:
+            self._write(_SYSCTLS, saved)
+        else:
+            (self._directory / _SYSCTLS).unlink(missing_ok=True)
+
+    def read_status(self) -> dict[str, Any]:
+        """Return what the daemon last published, empty when it does not run."""
+        return self._read(_STATUS)
+
+    def publish_status(self, status: dict[str, Any]) -> None:
+        """Publish the daemon's status for everyone to read."""
+        self._write(_STATUS, status)
+
+    def enter(self) -> None:
+        """Say that byway is active and which process the daemon is."""
+        write_atomically(self._directory / _ACTIVE, "")
+        write_atomically(self._directory / _PID, f"{os.getpid()}\n")
+
+    def touch(self) -> None:
+        """Say that the daemon is alive: the reconcile service looks at the time of this file."""
+        with suppress(OSError):
+            os.utime(self._directory / _PID)
+
+    def leave(self) -> None:
+        """Remove everything but the directory."""
+        for name in (_ACTIVE, _PID, _STATUS, _SYSCTLS):
+            (self._directory / name).unlink(missing_ok=True)
+
+    def daemon_pid(self) -> int:
+        """Return the running daemon's pid, 0 when there is none."""
+        try:
+            pid = int((self._directory / _PID).read_text())
+            with open(f"/proc/{pid}/comm", "rb") as file:  # noqa: PTH123
+                return pid if file.read().startswith((b"byway", b"python")) else 0
+        except (OSError, ValueError):
+            return 0
+
+    def _read(self, name: str) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            value = json.loads((self._directory / name).read_text())
+            if isinstance(value, dict):
+                return value
+        return {}
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        write_atomically(self._directory / name, json.dumps(value))

@@ -1,0 +1,144 @@
+"""The outside world over a value: applies operations to an Observed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.core.nftables import NftSet, NftTable, TableOutline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.core import operations as op
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Observed
+
+
+class FakeSystem:
+    """A System whose world is ``observed``. ``refuse`` makes an operation fail."""
+
+    def __init__(
+        self, observed: Observed, refuse: Callable[[op.Operation], bool] = lambda _: False
+    ) -> None:
+        self.observed = observed
+        self.generated: dict[str, str] = {}
+        self.applied: list[op.Operation] = []
+        self._refuse = refuse
+        self._next_id = 1000
+
+    def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
+        self.generated = dict(desired.unit_files) if desired.has_generator else {}
+        return self.observed
+
+    def apply(self, operation: op.Operation) -> None:
+        if self._refuse(operation):
+            raise OSError(1, "refused")
+        self.applied.append(operation)
+        changes: Any = getattr(self, "_" + type(operation).__name__)(operation)
+        self.observed = replace(self.observed, **changes)
+
+    def _WriteUnitFile(self, o: op.WriteUnitFile) -> dict[str, Any]:  # noqa: N802
+        files = {**dict(self.observed.unit_files), o.path: o.text}
+        runtime = {*self.observed.runtime_files, o.path}
+        return {"unit_files": tuple(sorted(files.items())), "runtime_files": tuple(sorted(runtime))}
+
+    def _RemoveUnitFile(self, o: op.RemoveUnitFile) -> dict[str, Any]:  # noqa: N802
+        files = {k: v for k, v in self.observed.unit_files if k != o.path}
+        runtime = tuple(path for path in self.observed.runtime_files if path != o.path)
+        return {"unit_files": tuple(sorted(files.items())), "runtime_files": runtime}
+
+    def _ReloadManager(self, _: op.ReloadManager) -> dict[str, Any]:  # noqa: N802
+        runtime = {k: v for k, v in self.observed.unit_files if k in self.observed.runtime_files}
+        files = {**self.generated, **runtime}
+        return {"unit_files": tuple(sorted(files.items()))}
+
+    def _StartUnit(self, o: op.StartUnit) -> dict[str, Any]:  # noqa: N802
+        if not o.name.endswith(".slice"):
+            return {"active_units": (*self.observed.active_units, o.name)}
+        self._next_id += 1
+        path = "/byway.slice" if o.name == "byway.slice" else f"/byway.slice/{o.name}"
+        return {"cgroup_ids": (*self.observed.cgroup_ids, (path, self._next_id))}
+
+    def _StopUnit(self, o: op.StopUnit) -> dict[str, Any]:  # noqa: N802
+        return {
+            "active_units": tuple(u for u in self.observed.active_units if u != o.name),
+            "empty_scopes": tuple(u for u in self.observed.empty_scopes if u != o.name),
+        }
+
+    def _WriteSysctl(self, o: op.WriteSysctl) -> dict[str, Any]:  # noqa: N802
+        before = dict(self.observed.sysctls)
+        saved = dict(self.observed.saved_sysctls)
+        if o.save:
+            saved[o.key] = before[o.key]
+        return {
+            "sysctls": tuple(sorted({**before, o.key: o.value}.items())),
+            "saved_sysctls": tuple(sorted(saved.items())),
+        }
+
+    def _RestoreSysctl(self, o: op.RestoreSysctl) -> dict[str, Any]:  # noqa: N802
+        now = {k: o.value if k == o.key else v for k, v in self.observed.sysctls}
+        saved = {k: v for k, v in self.observed.saved_sysctls if k != o.key}
+        return {
+            "sysctls": tuple(sorted(now.items())),
+            "saved_sysctls": tuple(sorted(saved.items())),
+        }
+
+    def _AddRoute(self, o: op.AddRoute) -> dict[str, Any]:  # noqa: N802
+        kept = [r for r in self.observed.routes if not (o.replace and r.slot == o.route.slot)]
+        return {"routes": (*kept, o.route)}
+
+    def _DeleteRoute(self, o: op.DeleteRoute) -> dict[str, Any]:  # noqa: N802
+        return {"routes": tuple(r for r in self.observed.routes if r != o.route)}
+
+    def _AddRule(self, o: op.AddRule) -> dict[str, Any]:  # noqa: N802
+        rules = sorted((*self.observed.rules, o.rule), key=lambda rule: rule.preference)
+        return {"rules": tuple(rules)}
+
+    def _DeleteRule(self, o: op.DeleteRule) -> dict[str, Any]:  # noqa: N802
+        rules = list(self.observed.rules)
+        rules.remove(o.rule)
+        return {"rules": tuple(rules)}
+
+    def _ReplaceTable(self, o: op.ReplaceTable) -> dict[str, Any]:  # noqa: N802
+        return {"table": self._resolve(o.table).outline()}
+
+    def _UpdateSet(self, o: op.UpdateSet) -> dict[str, Any]:  # noqa: N802
+        table = self.observed.table
+        assert table is not None
+        added = {self._identify(element) for element in o.add}
+        sets = tuple(
+            NftSet(s.name, s.kind, tuple(sorted(({*s.elements} | added) - {*o.remove})))
+            if s.name == o.name
+            else s
+            for s in table.sets
+        )
+        return {"table": TableOutline(table.chains, sets)}
+
+    def _DeleteTable(self, _: op.DeleteTable) -> dict[str, Any]:  # noqa: N802
+        return {"table": None}
+
+    def _PlaceProcess(self, o: op.PlaceProcess) -> dict[str, Any]:  # noqa: N802
+        slice_ = "" if o.slice == "byway.slice" else f"/{o.slice}"
+        cgroup = f"/byway.slice{slice_}/byway-{o.pid}.scope"
+        return self._move(o.pid, cgroup, o.origin, o.app)
+
+    def _ReturnProcess(self, o: op.ReturnProcess) -> dict[str, Any]:  # noqa: N802
+        return self._move(o.pid, o.origin, "", "")
+
+    def _move(self, pid: int, cgroup: str, origin: str, app: str) -> dict[str, Any]:
+        processes = tuple(
+            replace(p, cgroup=cgroup, origin=origin, app=app) if p.pid == pid else p
+            for p in self.observed.processes
+        )
+        return {"processes": processes}
+
+    def _identify(self, element: str) -> str:
+        return str(dict(self.observed.cgroup_ids)[element]) if element[0] == "/" else element
+
+    def _resolve(self, table: NftTable) -> NftTable:
+        sets = (
+            replace(s, elements=tuple(self._identify(element) for element in s.elements))
+            for s in table.sets
+        )
+        return replace(table, sets=tuple(sets))

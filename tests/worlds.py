@@ -1,0 +1,166 @@
+"""Machines to test with: as values, and as Hypothesis strategies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from byway_systemd.core.apps import parse_app
+from byway_systemd.core.config import Config, Profile, WhenDown
+from byway_systemd.core.desired import TABLES, Desired, desire
+from byway_systemd.core.network import Family, Link, Route, RouteKind, RoutingRule
+from byway_systemd.core.observed import Executable, Observed, Process
+
+LO = Link(1, "lo", loopback=True, addresses=("127.0.0.1/8", "::1/128"))
+WLAN = Link(2, "wlan0", addresses=("192.168.1.10/24", "2001:db8:1::10/64"))
+WWAN = Link(3, "wwan0", addresses=("10.64.0.2/24", "2001:db8:2::2/64"))
+TUNNEL = Link(4, "wg0", kind="wireguard", point_to_point=True, addresses=("10.99.0.2/32",))
+
+MAIN = (
+    Route(Family.IPV4, 254, "0.0.0.0/0", gateway="192.168.1.1", link=2, metric=600, protocol=16),
+    Route(Family.IPV4, 254, "0.0.0.0/0", gateway="10.64.0.1", link=3, metric=700, protocol=16),
+    Route(Family.IPV4, 254, "192.168.1.0/24", link=2, source="192.168.1.10", scope=253),
+    Route(Family.IPV4, 254, "10.64.0.0/24", link=3, source="10.64.0.2", scope=253),
+    Route(Family.IPV6, 254, "::/0", gateway="2001:db8:2::1", link=3, metric=1024, protocol=9),
+    Route(Family.IPV6, 254, "fe80::/64", link=2, metric=256),
+    Route(Family.IPV6, 254, "fe80::/64", link=3, metric=256),
+)
+STANDARD_RULES = tuple(
+    RoutingRule(family, preference, table)
+    for family in Family
+    for preference, table in ((0, 255), (32766, 254))
+)
+CURL = Executable(parse_app("/usr/bin/curl"), "default", "/usr/bin/curl", "/usr/bin/curl", 8, 42)
+
+
+def laptop() -> Observed:
+    """Two uplinks and a tunnel; curl is listed and runs."""
+    return Observed(
+        links=(LO, WLAN, WWAN, TUNNEL),
+        routes=MAIN,
+        rules=STANDARD_RULES,
+        sysctls=tuple((f"net/ipv4/conf/{n}/src_valid_mark", "0") for n in ("wlan0", "wwan0")),
+        executables=(CURL,),
+        processes=(Process(100, 5, "/usr/bin/curl", 8, 42, "/user.slice/session-1.scope"),),
+    )
+
+
+def configured(**changes: object) -> Desired:
+    """The direct link is wwan0, and curl is listed."""
+    profile = Profile(interface="wwan0", apps=(CURL.app,))
+    return desire(replace(Config(profiles=(profile,)), **changes))  # type: ignore[arg-type]
+
+
+def by_wg_quick(preference: int = 11589) -> tuple[RoutingRule, ...]:
+    """The two rules wg-quick adds, the way they come to stand."""
+    return tuple(
+        rule
+        for family in Family
+        for rule in (
+            RoutingRule(family, preference - 1, 254, suppress_prefix_length=0, protocol=3),
+            RoutingRule(family, preference, 51820, 51820, 0xFFFFFFFF, inverted=True, protocol=3),
+        )
+    )
+
+
+_interfaces = st.sampled_from(["wwan0", "wlan0", "auto", "usb0", "wg0"])
+_profiles = st.builds(
+    Profile,
+    name=st.just("default"),
+    interface=_interfaces,
+    apps=st.sampled_from([(), (CURL.app,)]),
+    gateway=st.sampled_from(["auto", "10.64.0.1", "192.0.2.1"]),
+    when_down=st.sampled_from(WhenDown),
+)
+_named = st.builds(
+    Profile, name=st.just("lte"), interface=_interfaces, when_down=st.sampled_from(WhenDown)
+)
+configs = st.builds(
+    lambda default, named, reconcile: Config(profiles=(default, *named), reconcile=reconcile),
+    _profiles,
+    st.lists(_named, max_size=1),
+    st.sampled_from([0, 5_000_000]),
+)
+desireds = st.builds(
+    lambda config, files, generated: desire(
+        config, files, has_generator=generated, runs_units=generated
+    ),
+    configs,
+    st.sampled_from([(), (("a.service.d/50-byway.conf", "x"),)]),
+    st.booleans(),
+) | st.just(Desired.empty())
+
+_prefixes4 = st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "172.17.0.0/16", "203.0.113.9/32"])
+_prefixes6 = st.sampled_from(["::/0", "fd00::/8", "2001:db8:9::9/128", "fe80::/64"])
+
+
+def _routes(family: Family, prefixes: st.SearchStrategy[str]) -> st.SearchStrategy[Route]:
+    gateway = "192.0.2.1" if family is Family.IPV4 else "fe80::1"
+    return st.builds(
+        Route,
+        family=st.just(family),
+        table=st.sampled_from([254, 52, 51820, TABLES[0], TABLES[1]]),
+        destination=prefixes,
+        kind=st.sampled_from([RouteKind.UNICAST, RouteKind.UNREACHABLE]),
+        gateway=st.sampled_from(["", gateway]),
+        link=st.sampled_from([2, 3, 4]),
+        metric=st.sampled_from([0, 100, 1024]),
+    )
+
+
+routes = st.lists(
+    _routes(Family.IPV4, _prefixes4) | _routes(Family.IPV6, _prefixes6),
+    max_size=8,
+    unique_by=lambda r: r.slot,
+).map(tuple)
+rules = st.lists(
+    st.builds(
+        RoutingRule,
+        family=st.sampled_from(Family),
+        preference=st.sampled_from([0, 100, 5270, 11588, 11589, 11590, 32766]),
+        table=st.sampled_from([0, 52, 254, 255, 51820, TABLES[0], TABLES[1]]),
+        mark=st.sampled_from([0, 51820, 0x01000000]),
+        mask=st.sampled_from([0, 0xFFFFFFFF, 0x3F000000]),
+        inverted=st.booleans(),
+        protocol=st.sampled_from([2, 3]),
+    ),
+    max_size=6,
+).map(lambda rules: tuple(sorted(rules, key=lambda rule: rule.preference)))
+links = st.lists(st.sampled_from([WLAN, WWAN, TUNNEL]), unique=True).map(lambda ls: (LO, *ls))
+processes = st.lists(
+    st.builds(
+        Process,
+        pid=st.integers(2, 9),
+        start=st.just(7),
+        path=st.sampled_from(["/usr/bin/curl", "/usr/bin/curl (deleted)", "/bin/sh"]),
+        device=st.sampled_from([8, 9]),
+        inode=st.just(42),
+        cgroup=st.sampled_from(
+            ["/a.slice", "/byway.slice/x.scope", "/byway.slice/byway-lte.slice"]
+        ),
+        origin=st.sampled_from(["", "/user.slice/a.scope"]),
+        app=st.sampled_from(["/usr/bin/curl", "/usr/bin/old"]),
+        in_host_namespace=st.booleans(),
+    ),
+    max_size=4,
+    unique_by=lambda p: p.pid,
+).map(
+    lambda ps: tuple(
+        p if p.cgroup.startswith("/byway") else replace(p, origin="", app="") for p in ps
+    )
+)
+observeds = st.builds(
+    Observed,
+    links=links,
+    routes=routes,
+    rules=rules,
+    sysctls=st.sampled_from([(), (("net/ipv4/conf/wwan0/src_valid_mark", "0"),)]),
+    saved_sysctls=st.just(()),
+    cgroup_ids=st.sampled_from([(), (("/byway.slice", 77),)]),
+    unit_files=st.just(()),
+    executables=st.sampled_from([(), (CURL,)]),
+    processes=processes,
+    active_units=st.sampled_from([(), ("byway-reconcile.timer",)]),
+    empty_scopes=st.sampled_from([(), ("byway-curl-1-2.scope",)]),
+)
