@@ -20,7 +20,7 @@ __all__ = ["AgentError", "CommandFailed", "Machine", "MachineDied", "Process", "
 
 KERNEL_OPTIONS = (
     "root=/dev/vda rw console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr audit=0 "
-    "cryptomgr.notests random.trust_cpu=on apparmor=0 net.ifnames=0 systemd.show_status=0 "
+    "cryptomgr.notests random.trust_cpu=on apparmor=0 selinux=0 net.ifnames=0 systemd.show_status=0 "
     "no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
 )
 # How much longer than a command's own timeout the host waits for word of it.

@@ -1,0 +1,121 @@
+"""Fixtures: one machine for the session, the world around it, the journal with every failure."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from booted.image import CODENAMES
+from booted.machine import AgentError, Machine, MachineDied
+from booted.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MACHINES = pytest.StashKey[dict[str, Machine]]()
+DIED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Choose the machines."""
+    parser.addoption(
+        "--machine",
+        choices=[*sorted(CODENAMES), "both"],
+        default=os.environ.get("BYWAY_MACHINES", "13"),
+        help="the Debian release the booted tests run in (BYWAY_MACHINES; 13)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker every test of this folder gets."""
+    config.addinivalue_line("markers", "booted: runs in a booted machine under QEMU")
+    config.stash[MACHINES] = {}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark this folder's tests."""
+    if "machine" in getattr(item, "fixturenames", ()):
+        item.add_marker("booted")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test in every chosen machine, all of one machine's tests before the next."""
+    if "release" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--machine")
+        releases = ["13", "12"] if chosen == "both" else [chosen]
+        names = [f"debian{release}" for release in releases]
+        metafunc.parametrize("release", releases, ids=names, scope="session")
+
+
+@pytest.fixture(scope="session")
+def release(request: pytest.FixtureRequest) -> str:
+    """The Debian release of the machine; parametrized above."""
+    return str(request.param)
+
+
+@pytest.fixture
+def machine(release: str, request: pytest.FixtureRequest) -> Machine:
+    """The session's machine of that release, booted when first asked for, or when it has died."""
+    machines = request.config.stash[MACHINES]
+    if release not in machines:
+        # one after the other: two at once are four times as slow
+        for other in list(machines):
+            machines.pop(other).power_off()
+        started = Machine(release)
+        started.boot()
+        machines[release] = started
+    return machines[release]
+
+
+@pytest.fixture
+def topology(machine: Machine) -> Iterator[Topology]:
+    """The world around the machine, with the VPN down; brought back to that afterwards."""
+    world = Topology(machine)
+    yield world
+    if machine.python("import os; result = os.path.exists('/sys/class/net/wg0')"):
+        world.vpn_down()
+    world.restore()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the machines away."""
+    for machine in config.stash[MACHINES].values():
+        machine.power_off()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    """Put the machine's journal beside a failure, and note when it was the machine that failed."""
+    report: pytest.TestReport = yield
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if call.excinfo and isinstance(call.excinfo.value, MachineDied):
+        item.stash[DIED] = True
+    elif report.failed and machine:
+        try:
+            journal = machine.journal("byway*", "wg-quick@*", lines=80)
+        except (MachineDied, AgentError) as error:
+            journal = str(error)
+        report.sections.append(("the machine's journal", journal))
+        report.sections.append(("the machine's console", machine.console()))
+    return report
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test again, once, in a new machine, when the machine died; never when the test failed."""
+    if "machine" not in getattr(item, "fixturenames", ()):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if item.stash.get(DIED, False):
+        for machine in item.config.stash[MACHINES].values():
+            machine.power_off()
+        item.config.stash[MACHINES].clear()
+        item._initrequest()  # type: ignore[attr-defined]  # noqa: SLF001
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
