@@ -19,6 +19,7 @@ DEFAULT_PROFILE = "default"
 MOST_PROFILES = 32
 GATE_SERVICE = "byway-gate.service"
 GATE_CGROUP = f"/byway.slice/{GATE_SERVICE}"
+GATE_OWN_CGROUP = f"{GATE_CGROUP}/gate"
 
 
 class WhenDown(StrEnum):

@@ -32,13 +32,13 @@ from byway_systemd.core.operations import (
     WriteUnitFile,
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
-from byway_systemd.core.rules import is_own_rule, mark_rules, plan_preference
+from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule, mark_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.network import Route
+    from byway_systemd.core.network import Route, RoutingRule
     from byway_systemd.core.nftables import NftTable, TableOutline
     from byway_systemd.core.observed import Observed
 
@@ -172,23 +172,24 @@ def _plan_rules(
     desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
     exits = tuple(uplink.exit for uplink in uplinks)
-    marks = tuple(exit_.mark for exit_ in exits)
-    preference = plan_preference(desired, observed, marks)
-    wanted = mark_rules(exits, desired.mark_mask, preference)
+    wanted = mark_rules(desired, exits, observed)
     present = [rule for rule in observed.rules if is_own_rule(rule)]
-    standard = desired.base - 10
-    because = (
-        "marked packets take the direct link"
-        if preference == standard
-        else f"a foreign rule stands at {preference + 1}, in front of {standard}"
-    )
-    up: list[Operation] = [AddRule(rule, because) for rule in wanted if rule not in present]
+    up: list[Operation] = [
+        AddRule(rule, _why_rule(rule, desired)) for rule in wanted if rule not in present
+    ]
     down: list[Operation] = [
         DeleteRule(rule, "it is not wanted, or not at this preference")
         for rule in present
         if rule not in wanted or present.count(rule) > 1
     ]
     return up, down
+
+
+def _why_rule(rule: RoutingRule, desired: Desired) -> str:
+    standard = desired.base + DIRECT_MARK_OFFSET
+    if rule.preference == standard:
+        return "marked packets take the direct link"
+    return f"a foreign rule stands at {rule.preference + 1}, in front of {standard}"
 
 
 def _plan_table(

@@ -43,8 +43,10 @@ def can_take(rule: RoutingRule, mark: int) -> bool:
     return rule.table != 0 or not rule.has_other_selectors
 
 
-def plan_preference(desired: Desired, observed: Observed, marks: tuple[int, ...]) -> int:
-    """Return the preference of byway's mark rules: the band's, or just above the lowest rival.
+def plan_preference(
+    desired: Desired, observed: Observed, marks: tuple[int, ...], family: Family
+) -> int:
+    """Return the preference of byway's mark rules: the band's, or just in front of a rival.
 
     It depends on foreign rules alone, so it neither creeps down at every repair nor stays down
     when the rival is gone. Never less than 2.
@@ -53,17 +55,24 @@ def plan_preference(desired: Desired, observed: Observed, marks: tuple[int, ...]
     rivals = [
         rule.preference
         for rule in observed.rules
-        if not is_own_rule(rule) and rule.preference > 0 and any(can_take(rule, m) for m in marks)
+        if rule.family is family
+        and rule.preference > 0
+        and not is_own_rule(rule)
+        and any(can_take(rule, mark) for mark in marks)
     ]
     lowest = min(rivals, default=wanted + 1)
     return max(_LOWEST_PREFERENCE, min(wanted, lowest - 1))
 
 
-def mark_rules(exits: tuple[Exit, ...], mask: int, preference: int) -> tuple[RoutingRule, ...]:
+def mark_rules(
+    desired: Desired, exits: tuple[Exit, ...], observed: Observed
+) -> tuple[RoutingRule, ...]:
     """Return the rule of every exit, for both families."""
+    marks = tuple(exit_.mark for exit_ in exits)
     return tuple(
-        RoutingRule(family, preference, exit_.table, exit_.mark, mask)
+        RoutingRule(family, preference, exit_.table, exit_.mark, desired.mark_mask)
         for family in Family
+        for preference in (plan_preference(desired, observed, marks, family),)
         for exit_ in exits
     )
 

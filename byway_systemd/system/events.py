@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byway_systemd.system.file_events import FileEvents
+from byway_systemd.system.file_events import FileEvents, watched_files
 from byway_systemd.system.netlink_events import (
     NFTABLES_EVENTS,
     ROUTING_EVENTS,
@@ -56,14 +56,14 @@ class ExecSource:
             return None
 
 
-class DirectorySource:
-    """Changes of the configuration, and in the directories of what it lists."""
+class ConfigSource:
+    """Changes of the configuration's files, and of what it lists."""
 
-    def __init__(self, directories: tuple[Path, ...]) -> None:
-        """Watch ``directories`` from now on."""
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        """Watch ``paths`` (the last part may be a pattern) from now on."""
         self._events = FileEvents()
-        self._directories = directories
-        self._events.watch(directories)
+        self._paths = paths
+        self._events.watch(paths)
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -73,14 +73,12 @@ class DirectorySource:
         """Read all; return whether there was a change. A directory made anew is watched again."""
         changed = self._events.drain()
         if changed:
-            self._events.watch(self._directories)
+            self._events.watch(self._paths)
         return changed
 
     def watch_executables(self, observed: Observed) -> None:
         """Watch where the listed programs are, so that a new or upgraded one is seen."""
-        self._events.watch(
-            {Path(path).parent for e in observed.executables for path in (e.path, e.real_path)}
-        )
+        self._events.watch(watched_files(observed.executables))
 
 
 def open_exec_source() -> tuple[ExecSource | None, str]:

@@ -21,13 +21,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_CGROUP
+from byway_systemd.core.config import GATE_CGROUP, GATE_OWN_CGROUP
 from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import is_below
 from byway_systemd.system.cgroups import MOUNT, Marker, cgroup_of, write_marker, write_pid
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.fanotify import ExecPermission, HeldExec
+from byway_systemd.system.file_events import watched_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,19 +135,19 @@ def run_gate(
     load: Callable[[], Config],
     events: FileEvents,
     notify: Callable[..., None],
-    config_directories: tuple[Path, ...],
+    config_paths: tuple[Path, ...],
 ) -> None:
     """Hold and place until SIGTERM; ``load`` may raise ConfigError, then nothing changes."""
     for cgroup in ("gate", "default"):
         Path(f"{MOUNT}{GATE_CGROUP}/{cgroup}").mkdir(exist_ok=True)
-    write_pid(f"{GATE_CGROUP}/gate", os.getpid())
+    write_pid(GATE_OWN_CGROUP, os.getpid())
     # Out of descriptors the kernel denies the exec: have as many as it takes.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gate = Gate(ExecPermission())
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
-    config = _arm(gate, load, None, events, config_directories)
+    config = _arm(gate, load, None, events, config_paths)
     gc.freeze()
     gc.disable()
     notify(ready=True, status=f"holds {len(gate.targets)} files")
@@ -159,13 +160,13 @@ def run_gate(
             if descriptor == gate.permission.fileno():
                 gate.admit()
             elif events.drain():
-                config = _arm(gate, load, config, events, config_directories)
+                config = _arm(gate, load, config, events, config_paths)
                 notify(status=f"holds {len(gate.targets)} files")
         notify(watchdog=True)
         if time.monotonic() - last_scan > _RESCAN:
             last_scan = time.monotonic()
             gate.sweep()
-            config = _arm(gate, load, config, events, config_directories)
+            config = _arm(gate, load, config, events, config_paths)
             gc.collect()
 
 
@@ -178,7 +179,7 @@ def _arm(
     load: Callable[[], Config],
     config: Config | None,
     events: FileEvents,
-    directories: tuple[Path, ...],
+    paths: tuple[Path, ...],
 ) -> Config | None:
     with suppress(ConfigError):  # the daemon reports it
         config = load()
@@ -189,8 +190,7 @@ def _arm(
     executables = observe_executables(config.profiles)
     gate.arm(executables, config.profiles)
     # An upgrade puts a new file in the old one's place, and the mark goes with the old one.
-    parents = {Path(path).parent for e in executables for path in (e.path, e.real_path) if path}
-    events.watch((*directories, *parents))
+    events.watch((*paths, *watched_files(executables)))
     return config
 
 

@@ -17,7 +17,8 @@ from byway_systemd.core.parse import LARGEST_FILE, ConfigFile
 
 CONFIG = "etc/byway/byway.toml"
 DROP_IN_DIRECTORIES = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/conf.d")
-CONFIG_DIRECTORIES = ("etc/byway", *DROP_IN_DIRECTORIES)
+# What to watch; a mask is a link of any time, so every change of these names counts.
+CONFIG_PATHS = (CONFIG, *(f"{directory}/*.toml" for directory in DROP_IN_DIRECTORIES))
 RUNTIME_UNITS = "run/systemd/system"
 GENERATOR = "usr/lib/systemd/system-generators/byway-generator"
 GENERATED_UNITS = "run/systemd/generator"

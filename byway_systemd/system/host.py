@@ -200,8 +200,8 @@ class Host:
         from byway_systemd.system.notify import notify  # noqa: PLC0415
 
         _log_to_stderr()
-        directories = tuple(self._root / name for name in files.CONFIG_DIRECTORIES)
-        run_gate(self.config, FileEvents(), notify, directories)
+        paths = tuple(self._root / name for name in files.CONFIG_PATHS)
+        run_gate(self.config, FileEvents(), notify, paths)
         return 0
 
     def _world(self, state: Any) -> World:
@@ -211,12 +211,8 @@ class Host:
         from byway_systemd.system.processes import observe_process  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        directories = (
-            (self._main.absolute().parent,)
-            if self._main
-            else tuple(self._root / name for name in files.CONFIG_DIRECTORIES)
-        )
-        changes = events.DirectorySource(directories)
+        standard = tuple(self._root / name for name in files.CONFIG_PATHS)
+        changes = events.ConfigSource((self._main.absolute(),) if self._main else standard)
 
         def tell(**fields: Any) -> None:
             if fields.get("watchdog"):

@@ -6,6 +6,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.config import GATE_OWN_CGROUP
 from byway_systemd.core.observed import Executable, FileState, Process
 from byway_systemd.core.placement import match_executable
 from byway_systemd.system.cgroups import cgroup_of, members, read_marker
@@ -84,7 +85,8 @@ def observe_processes(
     executables: tuple[Executable, ...], slices: Iterable[str]
 ) -> tuple[Process, ...]:
     """Return the processes that match ``executables`` or are in one of the ``slices``."""
-    pids = {pid for cgroup in slices for pid, _ in members(cgroup)}
+    placed = (member for cgroup in slices for member in members(cgroup))
+    pids = {pid for pid, cgroup in placed if cgroup != GATE_OWN_CGROUP}
     if executables:
         has_scripts = any(e.state is FileState.SCRIPT for e in executables)
         pids.update(pid for pid in _all_pids() if _may_match(pid, executables, has_scripts))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from byway_systemd.core.network import Family, RouteKind
 from byway_systemd.system.netlink import (
+    FLAG_APPEND,
     FLAG_CREATE,
     FLAG_EXCLUSIVE,
     FLAG_REPLACE,
@@ -112,8 +113,11 @@ class Routing:
 
         EEXIST when its slot (family, table, destination, metric) holds another route.
         """
+        # IPv6 keeps one route a link at the same metric, such as fe80::/64, but refuses the second
+        # when asked for exclusive: fib6_add_rt2node() in net/ipv6/ip6_fib.c.
+        exclusive = FLAG_EXCLUSIVE if route.family is Family.IPV4 else FLAG_APPEND
         try:
-            self._send_route(_RTM_NEWROUTE, FLAG_CREATE | FLAG_EXCLUSIVE, route, "add")
+            self._send_route(_RTM_NEWROUTE, FLAG_CREATE | exclusive, route, "add")
         except KernelError as error:
             if error.errno != errno.EEXIST or not self._has_route(route):
                 raise
