@@ -111,7 +111,10 @@ def build(image: Image) -> None:
     started = time.monotonic()
     report(f"building the Debian {image.release} machine (once, about a minute)")
     for old in image.folder.parent.glob(f"debian{image.release}-*"):
-        shutil.rmtree(old)
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
     draft = Image(image.release, image.folder.with_name(f"draft{image.release}"))
     shutil.rmtree(draft.folder, ignore_errors=True)
     draft.folder.mkdir(parents=True)

@@ -31,7 +31,8 @@ def uncompressed(bzimage: bytes) -> bytes:
     payload = bzimage[start : start + length - 4]
     if payload.startswith(b"\xfd7zXZ"):
         return lzma.decompress(payload)
-    unpack = ["zstd", "-dcq"]
+    # the cloud kernels: 6.1 is LZ4's legacy format, 6.12 Zstandard
+    unpack = ["lz4" if payload.startswith(b"\x02\x21\x4c\x18") else "zstd", "-dcq"]
     return subprocess.run(unpack, input=payload, check=True, capture_output=True).stdout
 
 
