@@ -14,7 +14,7 @@ from byway_systemd.system.host import Host, describe_os_error
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     host = Host()
-    parser = build_parser(host.version)
+    parser = build_parser(lambda: host.version)
     namespace = parser.parse_args(arguments)
     host = Host(Path(namespace.config) if namespace.config else None)
     try:

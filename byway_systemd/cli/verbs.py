@@ -105,7 +105,20 @@ VERBS: tuple[Verb, ...] = (
 )
 
 
-def build_parser(version: str) -> argparse.ArgumentParser:
+class _ShowVersion(argparse.Action):
+    """``--version``; the version is only looked up when it is asked for."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
+        _values: object,
+        _option: str | None = None,
+    ) -> None:
+        parser.exit(message=f"byway {self.const()}\n")
+
+
+def build_parser(version: Callable[[], str]) -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = argparse.ArgumentParser(
         prog="byway",
@@ -113,7 +126,9 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         epilog="Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 not running, "
         "4 root needed, 5 not found, 6 drift. See byway(1) and byway.toml(5).",
     )
-    parser.add_argument("--version", action="version", version=f"byway {version}")
+    parser.add_argument(
+        "--version", action=_ShowVersion, nargs=0, const=version, help="show the version and exit"
+    )
     parser.add_argument(
         "--config", metavar="FILE", help="use this file alone instead of /etc/byway"
     )

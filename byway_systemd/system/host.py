@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,9 @@ class Host:
     @property
     def version(self) -> str:
         """The installed version (PEP 440)."""
-        return metadata.version("byway-systemd")
+        from importlib.metadata import version  # noqa: PLC0415 - 30 ms
+
+        return version("byway-systemd")
 
     def config_files(self) -> tuple[ConfigFile, ...]:
         """Read the configuration's files."""
@@ -112,13 +113,12 @@ class Host:
         byway writes them itself, and the timer and the gate, which read /etc/byway, stay off.
         """
         from byway_systemd.core.desired import desire  # noqa: PLC0415
-        from byway_systemd.core.units import SOURCE, render_unit_files  # noqa: PLC0415
+        from byway_systemd.system.generator import unit_files  # noqa: PLC0415
 
         config = self.config()
-        source = str(self._main.absolute()) if self._main else SOURCE
-        unit_files = render_unit_files(config, files.find_templates(), source)
+        generated = unit_files(self._root, self._main)
         installed = self._main is None and (self._root / files.GENERATOR).exists()
-        return desire(config, unit_files, has_generator=installed, runs_units=installed)
+        return desire(config, generated, has_generator=installed, runs_units=installed)
 
     def system(self) -> Machine:
         """Return the machine; raise UnsupportedError where byway cannot work."""

@@ -1,0 +1,62 @@
+"""What was rendered for the present configuration, kept so that nothing needs rendering again.
+
+The systemd generator runs at every daemon-reload, with PID 1 waiting for it: this module imports
+next to nothing, so that the usual case, an unchanged configuration, costs no more than the copying.
+"""
+
+import json
+import os
+
+CACHE = "run/byway/generated.json"
+_CONFIG = "etc/byway/byway.toml"
+_DROP_INS = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/conf.d")
+
+Files = tuple[tuple[str, str], ...]
+
+
+def fingerprint(root: str) -> str:
+    """Return what the output depends on: the configuration's files and byway itself, by status."""
+    paths = [os.path.join(root, _CONFIG)]
+    for directory in _DROP_INS:
+        try:
+            names = sorted(os.listdir(os.path.join(root, directory)))
+        except OSError:
+            continue
+        paths += [os.path.join(root, directory, name) for name in names]
+    return "\n".join(_identify(path) for path in [*paths, __file__])
+
+
+def recall(root: str) -> Files | None:
+    """Return the files rendered for what ``fingerprint`` tells now; None when there are none."""
+    try:
+        with open(os.path.join(root, CACHE), "rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None
+            remembered = json.load(file)
+        if remembered["key"] != fingerprint(root):
+            return None
+        return tuple((str(path), str(text)) for path, text in remembered["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def render_memory(key: str, files: Files) -> str:
+    """Return the text of the cache."""
+    return json.dumps({"key": key, "files": files})
+
+
+def write_files(directory: str, files: Files) -> None:
+    """Write (path, text) pairs below ``directory``, which only the caller writes to."""
+    for path, text in files:
+        target = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="utf-8") as output:
+            output.write(text)
+
+
+def _identify(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"{path} absent"
+    return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
