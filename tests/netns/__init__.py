@@ -1,0 +1,1 @@
+"""Tests in private network namespaces: real nftables, routes, rules and packets. They need root."""
