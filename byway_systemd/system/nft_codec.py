@@ -68,7 +68,7 @@ _SET_KEY_BYTE_ORDER = 0  # NFTNL_UDATA_SET_KEYBYTEORDER
 _HOST_ENDIAN, _BIG_ENDIAN = 1, 2  # enum byteorder of nft(8)
 
 
-class _SocketExpression(nft_regs):
+class _SocketExpression(nft_regs):  # type: ignore[misc]  # pyroute2 is untyped
     """``socket`` with NFT_SOCKET_CGROUPV2 and NFTA_SOCKET_LEVEL.
 
     pyroute2 0.9.7 has neither, and leaves out attributes it does not know without a word:
@@ -85,7 +85,7 @@ class _SocketExpression(nft_regs):
     )
 
 
-class _FibExpression(nft_regs):
+class _FibExpression(nft_regs):  # type: ignore[misc]  # as above
     """``fib`` with a number for the result and a bit mask for the flags (swapped in 0.9.7)."""
 
     _nlmsg_base__compiled_nla = False
@@ -97,7 +97,7 @@ class _FibExpression(nft_regs):
     )
 
 
-class _RuleMessage(nft_rule_msg):
+class _RuleMessage(nft_rule_msg):  # type: ignore[misc]  # as above
     """NFT_MSG_NEWRULE with the expressions above and the comment as nft(8) encodes it."""
 
     _nlmsg_base__compiled_nla = False
@@ -106,7 +106,7 @@ class _RuleMessage(nft_rule_msg):
         for name, codec in nft_rule_msg.nla_map
     )
 
-    class nft_expr(nft_rule_msg.nft_expr):  # noqa: N801 (found by this name)
+    class nft_expr(nft_rule_msg.nft_expr):  # type: ignore[misc]  # noqa: N801 (found by name)
         """An expression; its codec is found as ``nft_NAME``."""
 
         _nlmsg_base__compiled_nla = False
@@ -180,7 +180,7 @@ def _encode(message: Any, attributes: list[list[Any]]) -> bytes:
     return bytes(message.data)[HEADER.size :]
 
 
-def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911 (one case a type)
+def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, PLR0912 (one case a type)
     """Return the kernel's expressions for ``statement``."""
     match statement:
         case MatchMark():

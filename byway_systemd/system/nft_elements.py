@@ -140,5 +140,5 @@ def _join_intervals(keys: list[tuple[bytes, bool]], size: int) -> Iterator[str]:
 def _summarize(first: int, after: int, size: int) -> Iterator[str]:
     """Yield the prefixes of an interval that is not a single one."""
     ends = (ip_address(number.to_bytes(size, "big")) for number in (first, after - 1))
-    for network in summarize_address_range(*ends):  # type: ignore[type-var]  # both of one family
+    for network in summarize_address_range(*ends):
         yield str(network)

@@ -94,7 +94,7 @@ def parse_address(payload: bytes) -> tuple[int, str]:
 
     On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL the address.
     """
-    family, length, _flags, _scope, index = _ADDRESS.unpack_from(payload)
+    _family, length, _flags, _scope, index = _ADDRESS.unpack_from(payload)
     found = parse_attributes(payload, _ADDRESS.size)
     address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
     return index, f"{render_address(address)}/{length}" if address else ""

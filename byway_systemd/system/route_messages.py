@@ -61,19 +61,11 @@ def encode_rule(rule: RoutingRule) -> bytes:
     """
     if rule.has_other_selectors or not rule.table:
         raise ValueError(f"not a rule that can be changed: {rule}")
-    attributes: list[list[Any]] = [["FRA_TABLE", rule.table], ["FRA_PRIORITY", rule.preference]]
-    if rule.mask:
-        attributes += [["FRA_FWMARK", rule.mark], ["FRA_FWMASK", rule.mask]]
-    if rule.source:
-        attributes.append(["FRA_SRC", _host(rule.source)])
-    if rule.destination:
-        attributes.append(["FRA_DST", _host(rule.destination)])
-    if rule.input_link:
-        attributes.append(["FRA_IIFNAME", rule.input_link])
-    if rule.output_link:
-        attributes.append(["FRA_OIFNAME", rule.output_link])
-    if rule.first_uid >= 0:
-        attributes.append(["FRA_UID_RANGE", f"{rule.first_uid}:{rule.last_uid}"])
+    attributes: list[list[Any]] = [
+        ["FRA_TABLE", rule.table],
+        ["FRA_PRIORITY", rule.preference],
+        *_selectors(rule),
+    ]
     if rule.suppress_prefix_length >= 0:
         attributes.append(["FRA_SUPPRESS_PREFIXLEN", rule.suppress_prefix_length])
     attributes.append(["FRA_PROTOCOL", rule.protocol])
@@ -89,6 +81,24 @@ def encode_rule(rule: RoutingRule) -> bytes:
         },
         attributes,
     )
+
+
+def _selectors(rule: RoutingRule) -> list[list[Any]]:
+    """Return the attributes that say which packets the rule is for."""
+    found: list[list[Any]] = []
+    if rule.mask:
+        found += [["FRA_FWMARK", rule.mark], ["FRA_FWMASK", rule.mask]]
+    if rule.source:
+        found.append(["FRA_SRC", _host(rule.source)])
+    if rule.destination:
+        found.append(["FRA_DST", _host(rule.destination)])
+    if rule.input_link:
+        found.append(["FRA_IIFNAME", rule.input_link])
+    if rule.output_link:
+        found.append(["FRA_OIFNAME", rule.output_link])
+    if rule.first_uid >= 0:
+        found.append(["FRA_UID_RANGE", f"{rule.first_uid}:{rule.last_uid}"])
+    return found
 
 
 def _gateway(route: Route) -> list[Any]:

@@ -8,6 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from byway_systemd.system.nftables import Nftables
+from byway_systemd.system.sysctls import write_sysctl
 from netns.world import (
     CLIENT_DIRECT,
     CLIENT_VPN,
@@ -21,9 +24,6 @@ from netns.world import (
     ip,
     wait_for_server,
 )
-
-from byway_systemd.system.nftables import Nftables
-from byway_systemd.system.sysctls import write_sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +61,7 @@ def cgroups() -> Iterator[tuple[Path, ...]]:
 
 
 @pytest.fixture(scope="session")
-def network(
-    namespaces: dict[str, Namespace], cgroups: tuple[Path, ...]
-) -> Iterator[World]:
+def network(namespaces: dict[str, Namespace], cgroups: tuple[Path, ...]) -> Iterator[World]:
     """The whole world, with its servers running."""
     client = namespaces["client"].name
     servers: list[Child] = []

@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 import pytest
-from netns.test_packets import SETS, Steering
-from netns.world import World
 
 from byway_systemd.core.nftables import (
     Chain,
@@ -23,6 +22,10 @@ from byway_systemd.core.nftables import (
 )
 from byway_systemd.system.netlink_events import NFTABLES_EVENTS, EventKind, drain, open_event_socket
 from byway_systemd.system.nftables import Nftables
+from netns.test_packets import SETS, Steering
+
+if TYPE_CHECKING:
+    from netns.world import World
 
 
 def test_the_outline_survives_the_kernel(world: World) -> None:
@@ -120,7 +123,9 @@ def test_an_interval_that_is_no_prefix_comes_back_as_several(world: World) -> No
     def observe() -> tuple[str, ...]:
         with Nftables() as nftables:
             nftables.replace_table(NftTable("byway", (), (NftSet("net", SetKind.IPV4),)))
-            _nft("add element inet byway net { 10.0.0.1-10.0.0.4, 255.255.255.254-255.255.255.255 }")
+            _nft(
+                "add element inet byway net { 10.0.0.1-10.0.0.4, 255.255.255.254-255.255.255.255 }"
+            )
             outline = nftables.observe_table("byway")
             assert outline is not None
             return outline.sets[0].elements

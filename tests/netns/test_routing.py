@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from netns.world import CLIENT_DIRECT, World, ip
 
 from byway_systemd.core.network import (
     LAST_METRIC,
@@ -19,6 +19,7 @@ from byway_systemd.core.network import (
 from byway_systemd.system.netlink_events import ROUTING_EVENTS, EventKind, drain, open_event_socket
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.sysctls import observe_sysctl, write_sysctl
+from netns.world import CLIENT_DIRECT, World, ip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,8 +79,11 @@ def test_a_rule_is_seen_as_it_was_added(world: World, name: str) -> None:
         with Routing() as routing:
             routing.add_rule(rule)
             routing.add_rule(rule)
-            seen = [seen for seen in routing.observe_rules() if seen.preference == rule.preference
-                    and seen.table == rule.table]
+            seen = [
+                seen
+                for seen in routing.observe_rules()
+                if seen.preference == rule.preference and seen.table == rule.table
+            ]
             routing.delete_rule(rule)
             routing.delete_rule(rule)
             return seen, rule in routing.observe_rules()
@@ -129,8 +133,13 @@ def test_links_show_addresses_names_and_kinds(world: World) -> None:
         with Routing() as routing:
             links = {link.name: link for link in routing.observe_links()}
         direct = links["direct0"]
-        return direct.index, direct.kind, direct.up, direct.is_called("wan"), direct.addresses[:2], (
-            links["lo"].loopback
+        return (
+            direct.index,
+            direct.kind,
+            direct.up,
+            direct.is_called("wan"),
+            direct.addresses[:2],
+            (links["lo"].loopback),
         )
 
     addresses = (f"{CLIENT_DIRECT[4]}/24", f"{CLIENT_DIRECT[6]}/64")
@@ -192,8 +201,6 @@ def test_events_tell_their_kind(world: World) -> None:
 
 def test_lost_events_are_reported(world: World) -> None:
     def flood() -> tuple[bool, bool]:
-        import socket
-
         with Routing() as routing, open_event_socket(ROUTING_EVENTS) as events:
             events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             for _ in range(60):
@@ -221,5 +228,3 @@ def test_settings_are_read_and_written(world: World, tmp_path: Path) -> None:
 def _routes(table: int) -> tuple[Route, ...]:
     with Routing() as routing:
         return routing.observe_routes(table)
-
-

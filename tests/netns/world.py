@@ -33,7 +33,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def ip(*words: object) -> None:
-    """Run ip(8); its error is the exception's text."""
+    """Run iproute2 with these words; what it prints to standard error fails the test."""
     command = ["ip", *(str(word) for word in words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
@@ -68,7 +68,7 @@ class Namespace:
                 (cgroup / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
             self._enter()
             outcome = True, function()
-        except BaseException as error:  # noqa: BLE001 (handed to the parent)
+        except BaseException as error:
             outcome = False, error
         try:
             os.write(writer, pickle.dumps(outcome))
