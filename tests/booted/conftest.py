@@ -10,12 +10,12 @@ from _pytest.runner import runtestprotocol
 
 from booted.image import CODENAMES
 from booted.machine import AgentError, Machine, MachineDied
+from booted.session import MACHINES
 from booted.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MACHINES = pytest.StashKey[dict[str, Machine]]()
 DIED = pytest.StashKey[bool]()
 
 
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark this folder's tests."""
-    if "machine" in getattr(item, "fixturenames", ()):
+    if "release" in getattr(item, "fixturenames", ()):
         item.add_marker("booted")
 
 
@@ -90,7 +90,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
     """Put the machine's journal beside a failure, and note when it was the machine that failed."""
     report: pytest.TestReport = yield
-    machine = getattr(item, "funcargs", {}).get("machine")
+    given = getattr(item, "funcargs", {})
+    machine = given.get("machine") or given.get("own_machine")
     if call.excinfo and isinstance(call.excinfo.value, MachineDied):
         item.stash[DIED] = True
     elif report.failed and machine:
@@ -105,7 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test again, once, in a new machine, when the machine died; never when the test failed."""
-    if "machine" not in getattr(item, "fixturenames", ()):
+    if "release" not in getattr(item, "fixturenames", ()):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, nextitem=nextitem, log=False)

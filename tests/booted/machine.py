@@ -167,7 +167,10 @@ class Machine:
     def journal(self, *units: str, lines: int = 200) -> str:
         """The end of the journal, of UNITS (globs may be) or of everything."""
         chosen = [word for unit in units for word in ("-u", unit)]
-        return self.run(["journalctl", "-b", "--no-pager", "-o", "short-precise", "-n", str(lines), *chosen]).stdout
+        options = ["-b", "--no-pager", "-o", "short-precise", "-n", str(lines)]
+        # with a glob that fits no unit it fails, and says so
+        shown = self.run(["journalctl", *options, *chosen], check=False)
+        return shown.stdout + shown.stderr
 
     def console(self) -> str:
         """What the kernel, and QEMU itself, printed."""
