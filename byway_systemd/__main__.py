@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     namespace = parser.parse_args(arguments)
     host = Host(Path(namespace.config) if namespace.config else None)
     try:
-        return namespace.verb.load()(host, namespace)  # type: ignore[no-any-return]
+        return int(namespace.verb.load()(host, namespace))
     except BywayError as error:
         for line in str(error).splitlines():
             write_error(f"byway: {line}")

@@ -27,6 +27,7 @@ _QUIET = 0.02  # seconds between two reconciles for events; the first event is a
 _MOST_QUIET = 0.5  # when somebody keeps undoing what byway does
 _CONFIG_QUIET = 0.1  # an editor writes a file in several steps
 _WATCHDOG = 5.0
+_RETRY = 1.0
 _RECHECK = 0.15  # a service's process may be pulled back once by systemd-executor's last steps
 
 
@@ -126,7 +127,7 @@ class Daemon:
 
     def reconcile_all(self) -> None:
         """Look at everything and put it right."""
-        self._finish(reconcile(self._world.system, self._desired, self._report))
+        self._reconcile(None)
         if self._observed is not None:
             self._world.watch(self._observed)
 
@@ -176,12 +177,21 @@ class Daemon:
             self._config.trigger()
 
     def _reconcile_network(self) -> None:
-        previous = self._observed
-        outcome = reconcile(self._world.system, self._desired, self._report, previous)
-        self._finish(outcome, network_only=previous is not None)
+        repaired = self._reconcile(self._observed)
         # Somebody may undo every repair at once: slow down then, and never stop.
-        self._repairs = self._repairs + 1 if outcome.applied else 0
+        self._repairs = self._repairs + 1 if repaired else 0
         self._network.quiet = min(_MOST_QUIET, _QUIET * max(1, self._repairs - 10))
+
+    def _reconcile(self, previous: Observed | None) -> bool:
+        """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
+        try:
+            outcome = reconcile(self._world.system, self._desired, self._report, previous)
+        except OSError as error:  # a dump that never stays still, a manager that is re-executed
+            log.error("cannot look at the system, trying again: %s", error)
+            asyncio.get_running_loop().call_later(_RETRY, self.reconcile_all)
+            return False
+        self._finish(outcome, network_only=previous is not None)
+        return bool(outcome.applied)
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
         before = self._observed

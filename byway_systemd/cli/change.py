@@ -91,7 +91,7 @@ def _parse_argument(context: Context, name: str) -> App:
         raise UsageError(f"{error} ({error.remedy})") from None
 
 
-def run(context: Context, arguments: Namespace) -> ExitCode:
+def run(context: Context, arguments: Namespace) -> int:
     """Run a command in the slice, from its first instruction."""
     _require_root(context, "run")
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
@@ -103,7 +103,7 @@ def run(context: Context, arguments: Namespace) -> ExitCode:
         if arguments.profile not in profiles:
             raise UsageError(f"no profile {arguments.profile!r} (known: {', '.join(profiles)})")
         slice_ = profiles[arguments.profile].slice
-    return ExitCode(context.run_command(command, slice_))
+    return context.run_command(command, slice_)
 
 
 def apply(context: Context, arguments: Namespace) -> ExitCode:
@@ -143,18 +143,18 @@ def generate(context: Context, arguments: Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def daemon(context: Context, arguments: Namespace) -> ExitCode:
+def daemon(context: Context, arguments: Namespace) -> int:
     """Run in the foreground."""
     _require_root(context, "daemon")
     if arguments.gate:
-        return ExitCode(context.run_gate())
+        return context.run_gate()
     if arguments.clean_up:
         from byway_systemd.core.desired import Desired  # noqa: PLC0415
         from byway_systemd.reconcile import reconcile  # noqa: PLC0415
 
         outcome = reconcile(context.system(), Desired.empty())
         return ExitCode.FAILED if outcome.failures else ExitCode.OK
-    return ExitCode(context.run_daemon())
+    return context.run_daemon()
 
 
 def _require_root(context: Context, verb: str) -> None:

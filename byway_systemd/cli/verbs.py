@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from byway_systemd.cli.context import Context
-    from byway_systemd.core.errors import ExitCode
 
 _JSON = (
     ("--json",),
@@ -47,10 +46,10 @@ class Verb:
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     verbs: tuple[Verb, ...] = field(default=())
 
-    def load(self) -> Callable[[Context, argparse.Namespace], ExitCode]:
+    def load(self) -> Callable[[Context, argparse.Namespace], int]:
         """Return the function."""
         module, _, name = self.function.partition(":")
-        found: Callable[[Context, argparse.Namespace], ExitCode] = getattr(
+        found: Callable[[Context, argparse.Namespace], int] = getattr(
             import_module(f"byway_systemd.cli.{module}"), name
         )
         return found

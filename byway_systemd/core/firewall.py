@@ -146,7 +146,9 @@ def _egress(uplinks: tuple[Uplink, ...], mask: int, observed: Observed) -> Chain
         for link in observed.links:
             if is_tunnel(link) and link.index != own:
                 out = (MatchLink(Direction.OUT, link.index), Counter())
-                rules += _both_marks(uplink, mask, out, Verdict.DROP, f"never by {link.name}")
+                rules += _both_marks(
+                    uplink, mask, out, Verdict.DROP, f"never by tunnel {link.index}"
+                )
     for nft_set in _local_sets(observed):
         near = MatchAddress(nft_set.kind, Side.DESTINATION, nft_set.name)
         rules.append(NftRule("near", (near, Verdict.ACCEPT)))

@@ -210,7 +210,8 @@ class NftRule:
     def comment(self) -> str:
         """The rule's identity: purpose and a digest of the statements (at most 127 bytes)."""
         digest = blake2b(str(self).encode(), digest_size=6).hexdigest()
-        return f"{self.purpose[:100]} [{digest}]"
+        purpose = self.purpose.encode()[:100].decode(errors="ignore")
+        return f"{purpose} [{digest}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.system.file_events import FileEvents, watched_files
@@ -16,6 +15,7 @@ from byway_systemd.system.process_events import ExecEvents, LostEventsError
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from byway_systemd.core.observed import Observed
 

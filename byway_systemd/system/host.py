@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from byway_systemd.system.machine import Machine
 
 _ROOT = Path("/")
+_CRASHED = 70  # EX_SOFTWARE of sysexits.h: the service is started again
 
 
 class Host:
@@ -189,7 +190,13 @@ class Host:
         async def run() -> None:
             await Daemon(world).run()
 
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        except (BywayError, OSError):
+            raise
+        except Exception:
+            logging.getLogger("byway").exception("this is a bug in byway")
+            return _CRASHED
         state.leave()
         return 0
 

@@ -163,7 +163,7 @@ class Manager:
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
 
     def _translate(self, call: Any, what: str) -> Any:
-        """Run ``call``; connect anew once if the manager was re-executed; turn errors to OSError."""
+        """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
         for attempt in (1, 2):
             try:
                 return call()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class MachineDied(Exception):
+class MachineDied(Exception):  # noqa: N818
     """The machine is gone, or restarted without being asked to: not the fault of the test."""
 
 
@@ -51,7 +51,7 @@ class Channel:
             raise MachineDied(self.dead)
         return hello
 
-    def call(self, op: str, patience: float, /, **arguments: object) -> Any:  # noqa: ANN401
+    def call(self, op: str, patience: float, /, **arguments: object) -> Any:
         """Do OP in the machine; its value."""
         if self.dead:
             raise MachineDied(self.dead)
@@ -127,8 +127,8 @@ class Channel:
 def connect(path: Path) -> socket.socket:
     """A connection to a socket that may be a moment late."""
     for _ in range(200):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.connect(str(path))
         except OSError:
             connection.close()

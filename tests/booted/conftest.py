@@ -14,7 +14,7 @@ from booted.session import MACHINES
 from booted.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 DIED = pytest.StashKey[bool]()
 
@@ -87,9 +87,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the machine's journal beside a failure, and note when it was the machine that failed."""
-    report: pytest.TestReport = yield
+    report = yield
     given = getattr(item, "funcargs", {})
     machine = given.get("machine") or given.get("own_machine")
     if call.excinfo and isinstance(call.excinfo.value, MachineDied):
@@ -105,7 +107,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test again, once, in a new machine, when the machine died; never when the test failed."""
+    """Run a test again, once, when the machine died; never when the test failed."""
     if "release" not in getattr(item, "fixturenames", ()):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

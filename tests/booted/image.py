@@ -1,4 +1,4 @@
-"""Builds a test machine's image: root file system, disk, kernel, initrd. `python -m booted.image 13`.
+"""Builds a test machine's image: root folder, disk, kernel, initrd. `python -m booted.image 13`.
 
 Cached outside the checkout, under a name made of what went into it; nothing in the cache is changed
 afterwards, so it may be removed at any time.
@@ -175,7 +175,13 @@ def configure(image: Image) -> None:
 
 def slim(root: Path) -> None:
     """Remove what a machine that lives for a minute never reads."""
-    for pattern in ("var/lib/apt/lists/*", "var/cache/apt/*", "boot/*", "var/log/*.log", "var/log/apt"):
+    for pattern in (
+        "var/lib/apt/lists/*",
+        "var/cache/apt/*",
+        "boot/*",
+        "var/log/*.log",
+        "var/log/apt",
+    ):
         for path in root.glob(pattern):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -20,15 +20,15 @@ __all__ = ["AgentError", "CommandFailed", "Machine", "MachineDied", "Process", "
 
 KERNEL_OPTIONS = (
     "root=/dev/vda rw console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr audit=0 "
-    "cryptomgr.notests random.trust_cpu=on apparmor=0 selinux=0 net.ifnames=0 systemd.show_status=0 "
-    "no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
+    "cryptomgr.notests random.trust_cpu=on apparmor=0 selinux=0 net.ifnames=0 "
+    "systemd.show_status=0 no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
 )
 # How much longer than a command's own timeout the host waits for word of it.
 GRACE = 20.0
 BOOT_TIMEOUT = 120.0
 
 
-class CommandFailed(AssertionError):
+class CommandFailed(AssertionError):  # noqa: N818
     """A command in the machine ended other than expected."""
 
 
@@ -49,10 +49,12 @@ class Result:
 class Machine:
     """One machine; a context manager that boots it and takes it away."""
 
-    def __init__(self, release: str = "13", *, byway: bool = True, shell: bool = False) -> None:
+    def __init__(
+        self, release: str = "13", *, byway: bool = True, on_terminal: bool = False
+    ) -> None:
         """RELEASE is Debian's number; byway=False boots one byway was never installed in."""
         self.release = release
-        self.shell_on_terminal = shell
+        self.on_terminal = on_terminal
         self._byway = byway
         self._folder: Path | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -81,9 +83,9 @@ class Machine:
         write_payload(image, self._folder / "payload.tar", byway=self._byway)
         with (self._folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(
-                qemu_command(image, self._folder, on_terminal=self.shell_on_terminal),
-                stdin=None if self.shell_on_terminal else subprocess.DEVNULL,
-                stdout=None if self.shell_on_terminal else log,
+                qemu_command(image, self._folder, on_terminal=self.on_terminal),
+                stdin=None if self.on_terminal else subprocess.DEVNULL,
+                stdout=None if self.on_terminal else log,
                 stderr=log,
             )
         try:
@@ -120,7 +122,7 @@ class Machine:
             raise MachineDied("the machine is not booted")
         return self._channel
 
-    def run(
+    def run(  # noqa: PLR0913
         self,
         command: list[str] | str,
         *,
@@ -130,9 +132,9 @@ class Machine:
         user: str | None = None,
         env: dict[str, str] | None = None,
     ) -> Result:
-        """Run a program, or a shell's line, to its end; CommandFailed if it fails and CHECK is set.
+        """Run a program, or a shell's line, to its end; CommandFailed if it fails, with CHECK.
 
-        A timeout is in seconds of the host and always fails. The program runs in the agent's cgroup.
+        The timeout is in seconds, and always fails. It all runs in the agent's cgroup.
         """
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         done = self.channel.call(
@@ -146,14 +148,21 @@ class Machine:
         return result
 
     def spawn(
-        self, command: list[str] | str, *, user: str | None = None, env: dict[str, str] | None = None
+        self,
+        command: list[str] | str,
+        *,
+        user: str | None = None,
+        env: dict[str, str] | None = None,
     ) -> Process:
         """Start a program and leave it running."""
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         return Process(self, self.channel.call("spawn", GRACE, argv=argv, user=user, env=env))
 
-    def python(self, source: str, *, timeout: float = 60, **args: object) -> Any:  # noqa: ANN401
-        """Execute SOURCE inside the agent (no process is started): it reads `args`, assigns `result`."""
+    def python(self, source: str, *, timeout: float = 60, **args: object) -> Any:
+        """Execute SOURCE inside the agent, no process is started.
+
+        It reads `args`, and assigns `result`.
+        """
         return self.channel.call("python", timeout, source=source, args=args)
 
     def put(self, path: str, content: str, mode: int = 0o644) -> None:
@@ -177,7 +186,9 @@ class Machine:
         logs = [self._folder / name for name in ("console.log", "qemu.log")] if self._folder else []
         return "".join(log.read_text(errors="replace")[-4000:] for log in logs if log.exists())
 
-    def wait_until(self, condition: str, *, timeout: float = 15, interval: float = 0.1, **args: object) -> None:
+    def wait_until(
+        self, condition: str, *, timeout: float = 15, interval: float = 0.1, **args: object
+    ) -> None:
         """Wait inside the machine until the Python expression CONDITION holds."""
         source = (
             "import time\n"
@@ -231,7 +242,9 @@ class Process:
         """Wait for its end; its exit status."""
         status = self.machine.channel.call("wait", timeout + GRACE, pid=self.pid, timeout=timeout)
         if status is None:
-            raise CommandFailed(f"{self.pid} is still running after {timeout:.0f} s: {self.output()}")
+            raise CommandFailed(
+                f"{self.pid} is still running after {timeout:.0f} s: {self.output()}"
+            )
         return int(status)
 
     def wait_for(self, text: str, timeout: float = 15) -> str:
@@ -250,10 +263,21 @@ class Process:
 
 def qemu_command(image: Image, folder: Path, *, on_terminal: bool) -> list[str]:
     """QEMU's arguments; the disk's changes go to a file that QEMU has removed already."""
-    serial = "stdio,id=serial,signal=off" if on_terminal else f"file,id=serial,path={folder}/console.log"
+    serial = (
+        "stdio,id=serial,signal=off" if on_terminal else f"file,id=serial,path={folder}/console.log"
+    )
     return [
         "qemu-system-x86_64",
-        *("-M", "q35", "-cpu", "Nehalem-v1", "-smp", "2", "-m", os.environ.get("BYWAY_MEMORY", "1024")),
+        *(
+            "-M",
+            "q35",
+            "-cpu",
+            "Nehalem-v1",
+            "-smp",
+            "2",
+            "-m",
+            os.environ.get("BYWAY_MEMORY", "1024"),
+        ),
         *("-accel", "tcg,thread=multi,tb-size=512"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", KERNEL_OPTIONS),
@@ -261,7 +285,12 @@ def qemu_command(image: Image, folder: Path, *, on_terminal: bool) -> list[str]:
         *("-device", "virtio-blk-pci,drive=disk"),
         *("-drive", f"file={folder}/payload.tar,format=raw,if=none,id=payload,readonly=on"),
         *("-device", "virtio-blk-pci,drive=payload"),
-        *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=booted.agent"),
+        *(
+            "-device",
+            "virtio-serial-pci",
+            "-device",
+            "virtserialport,chardev=agent,name=booted.agent",
+        ),
         *("-chardev", f"socket,id=agent,path={folder}/agent.sock,server=on,wait=off"),
-*("-chardev", serial, "-serial", "chardev:serial"),
+        *("-chardev", serial, "-serial", "chardev:serial"),
     ]

@@ -1,4 +1,4 @@
-"""What a run puts into the machine: byway, installed by the real script/install, and the guest's programs."""
+"""What a run puts into the machine: byway by the real script/install, and the guest's programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from booted.image import CHECKOUT, HERE, Image, ImageError, cache_folder, locked, report, run, tree_hash
+from booted.image import (
+    CHECKOUT,
+    HERE,
+    Image,
+    ImageError,
+    cache_folder,
+    locked,
+    report,
+    run,
+    tree_hash,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

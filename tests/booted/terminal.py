@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WELCOME = """\
-wlan0 and wwan0 lead to the internet; systemctl start wg-quick@wg0 starts the VPN; probe 198.51.100.10
-7000 and curl 198.51.100.10 tell the address they arrive with; ip netns: isp internet vpn lan container.
+wlan0 and wwan0 lead to the internet; systemctl start wg-quick@wg0 starts the VPN;
+probe 198.51.100.10 7000 and curl 198.51.100.10 tell the address they arrive with;
+ip netns: isp internet vpn lan container.
 """
 
 
@@ -38,7 +39,7 @@ def raw_terminal() -> Iterator[None]:
 def main(release: str) -> None:
     """Boot, build the world, and hand over the terminal."""
     report(f"booting Debian {release}")
-    with Machine(release, shell=True) as machine:
+    with Machine(release, on_terminal=True) as machine:
         Topology(machine)
         report("leave the shell with exit or Ctrl-D")
         sys.stderr.write(WELCOME)

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 # As a person would look for leftovers: names, units, the group.
 LEFT = (
     "find / -xdev -iname '*byway*' -not -path '/run/systemd/generator*' -print;"
-    "systemctl list-unit-files --no-legend 'byway*'; systemctl list-units --all --no-legend 'byway*';"
+    "systemctl list-unit-files --no-legend 'byway*';"
+    "systemctl list-units --all --no-legend 'byway*';"
     "getent group byway; ip rule | grep -i byway; nft list tables | grep -i byway; true"
 )
 
 
 @pytest.fixture
 def own_machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine to spoil; the session's is ended first, two at once are four times as slow."""
+    """A machine to spoil; the session's is ended first, two at once are too slow."""
     machines = request.config.stash[MACHINES]
     for other in list(machines):
         machines.pop(other).power_off()

@@ -1,4 +1,4 @@
-"""The machine and the world around it are what the other tests take them for; byway is not running."""
+"""The machine and the world are what the other tests take them for; byway is not running."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_traffic_follows_the_vpn(
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_either_link_reaches_the_internet(machine: Machine, topology: Topology, family: int) -> None:
+def test_either_link_reaches_the_internet(
+    machine: Machine, topology: Topology, family: int
+) -> None:
     """wwan0 takes over when wlan0 goes down."""
     topology.link_down("wlan0")
     assert seen_from(machine, family=family) == "wwan0"
@@ -51,7 +53,9 @@ def test_either_link_reaches_the_internet(machine: Machine, topology: Topology, 
 
 
 @pytest.mark.parametrize("link", ["wlan0", "wwan0"])
-def test_a_changed_gateway_is_followed_by_main(machine: Machine, topology: Topology, link: str) -> None:
+def test_a_changed_gateway_is_followed_by_main(
+    machine: Machine, topology: Topology, link: str
+) -> None:
     """The old gateway answers no more, the new one does."""
     topology.change_gateway(link)
     if link == "wwan0":
@@ -65,7 +69,9 @@ def test_the_provider_drops_foreign_addresses(machine: Machine, topology: Topolo
     before = topology.spoofed()["wwan0"]
     machine.run(["ip", "route", "add", INTERNET[4], "via", "10.64.0.1", "dev", "wwan0"])
     with topology.capture_outside("wwan0") as outside:
-        sent = machine.run(["probe", "-t", "1", "-b", "192.168.1.10", INTERNET[4], "7000"], check=False)
+        sent = machine.run(
+            ["probe", "-t", "1", "-b", "192.168.1.10", INTERNET[4], "7000"], check=False
+        )
     machine.run(["ip", "route", "del", INTERNET[4]])
     assert way_in(sent.stdout) == "none"
     assert outside.packets(direction="in", source="192.168.1.10", destination_port=7000)
@@ -92,7 +98,7 @@ def test_a_flow_stays_open(machine: Machine, topology: Topology) -> None:
 
 
 def test_nothing_is_captured_that_is_not_there(machine: Machine, topology: Topology) -> None:
-    """A capture sees the probe on its link (the positive control) and nothing of it on the other."""
+    """A capture sees the probe on its link (the positive control) and nothing on the other."""
     with topology.capture_outside("wlan0") as there, topology.capture_outside("wwan0") as elsewhere:
         assert seen_from(machine) == "wlan0"
     assert there.packets(direction="in", destination=INTERNET[4], destination_port=7000)

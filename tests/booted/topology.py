@@ -4,8 +4,8 @@
                              |     (lan)    |
                              +----wwan0-----+---up1--- vpn (203.0.113.9, tunnel 10.99.0.0/24)
 
-The laptop is the machine's own namespace. `lan` (192.168.1.77) stands in the network behind wlan0. The
-internet's host answers with the address it was reached by, which tells the link that was used.
+The laptop is the machine's own namespace. `lan` (192.168.1.77) stands in the network behind wlan0.
+The internet's host answers with the address it was reached by, which tells the link that was used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from booted.machine import CommandFailed
 
@@ -38,7 +38,10 @@ NETWORKS: dict[str, Way] = {
 # laptop's link -> the router's end of it, where to capture what really left
 ROUTER_END = {"wlan0": "brhome", "wwan0": "cell0"}
 GATEWAYS = {"wlan0": ("192.168.1.1", "2001:db8:1::1"), "wwan0": ("10.64.0.1", "2001:db8:2::1")}
-OTHER_GATEWAYS = {"wlan0": ("192.168.1.2", "2001:db8:1::2"), "wwan0": ("10.64.0.9", "2001:db8:2::9")}
+OTHER_GATEWAYS = {
+    "wlan0": ("192.168.1.2", "2001:db8:1::2"),
+    "wwan0": ("10.64.0.9", "2001:db8:2::9"),
+}
 METRICS = {"wlan0": 600, "wwan0": 700}
 
 
@@ -60,9 +63,9 @@ class Capture:
     def __init__(self, machine: Machine, interface: str, namespace: str | None) -> None:
         """NAMESPACE None is the laptop itself."""
         self._machine = machine
-        self._where = {"interface": interface, "namespace": namespace}
+        self._where: dict[str, Any] = {"interface": interface, "namespace": namespace}
         self._number = -1
-        self._final: list[list[object]] | None = None
+        self._final: list[list[Any]] | None = None
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -81,7 +84,7 @@ class Capture:
         if rows is None:
             source = "import capture; result = capture.seen(args['number'])"
             rows = self._machine.python(source, number=self._number)
-        packets = [Packet(*row) for row in rows]  # type: ignore[arg-type]
+        packets = [Packet(*row) for row in rows]
         return [
             packet
             for packet in packets
@@ -114,10 +117,10 @@ class Topology:
         """Capture what a link carries, at the router's end of it."""
         return self.capture(ROUTER_END[link], "isp")
 
-    def in_namespace(self, namespace: str, command: list[str], **options: object) -> Result:
+    def in_namespace(self, namespace: str, command: list[str], **options: Any) -> Result:
         """Run a command in isp, internet, vpn, lan or container."""
         argv = ["nsenter", f"--net=/run/netns/{namespace}", *command]
-        return self.machine.run(argv, **options)  # type: ignore[arg-type]
+        return self.machine.run(argv, **options)
 
     def counters(self) -> dict[str, int]:
         """Packets sent so far by each of the laptop's links."""
@@ -134,7 +137,9 @@ class Topology:
     def spoofed(self) -> dict[str, int]:
         """Packets the provider dropped for a source address that is not their link's."""
         listed = self.in_namespace("isp", ["nft", "-j", "list", "counters", "table", "inet", "isp"])
-        items = [item["counter"] for item in json.loads(listed.stdout)["nftables"] if "counter" in item]
+        items = [
+            item["counter"] for item in json.loads(listed.stdout)["nftables"] if "counter" in item
+        ]
         return {item["name"]: item["packets"] for item in items}
 
     def link_down(self, link: str) -> None:
@@ -142,7 +147,7 @@ class Topology:
         self.machine.run(["ip", "link", "set", link, "down"])
 
     def restore(self) -> None:
-        """Bring the laptop's links, addresses, default routes and gateways back to the first state."""
+        """Bring the laptop's links, addresses, routes and gateways back to the first state."""
         self._batch([f"link set {link} up" for link in GATEWAYS])
         self.machine.run(["ip", "-batch", f"{FOLDER}/laptop.batch"])
         for link, pair in GATEWAYS.items():
@@ -150,11 +155,10 @@ class Topology:
                 self._gateway_answers(link, address, "replace")
 
     def change_gateway(self, link: str) -> None:
-        """The link's router is another one from now on; main's default routes follow, the old is dead."""
-        lines = []
-        for address in OTHER_GATEWAYS[link]:
-            lines.append(f"route replace default via {address} dev {link} metric {METRICS[link]}")
-        self._batch(lines)
+        """The link's router is another one now; main's default routes follow, the old is dead."""
+        tail = f"dev {link} metric {METRICS[link]}"
+        others = OTHER_GATEWAYS[link]
+        self._batch([f"route replace default via {address} {tail}" for address in others])
         for address in GATEWAYS[link]:
             self._gateway_answers(link, address, "del")
 
@@ -167,7 +171,9 @@ class Topology:
     def _batch(self, lines: list[str], namespace: str | None = None) -> None:
         """Many ip commands in one process."""
         where = ["-n", namespace] if namespace else []
-        self.machine.run(["ip", *where, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines))
+        self.machine.run(
+            ["ip", *where, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines)
+        )
 
 
 def way_of(address: str) -> Way:
@@ -184,7 +190,7 @@ def way_in(text: str) -> Way:
     return way_of(words[0]) if words and words[0] != "none" else "none"
 
 
-def seen_from(
+def seen_from(  # noqa: PLR0913
     machine: Machine,
     argv: list[str] | None = None,
     *,

@@ -1,8 +1,8 @@
 """Runs in the machine: does what the host asks for, over a virtio-serial port.
 
-A message is one line of ASCII JSON. A request has "id", "op" and the operation's arguments; the answer
-has the same "id" and "value", or "error". Requests run at the same time, each in a thread. The first
-line after a start is {"hello": BOOT_ID}, by which the host sees a reboot.
+A message is one line of ASCII JSON. A request has "id", "op" and the operation's arguments; the
+answer has the same "id" and "value", or "error". Requests run at the same time, each in a thread.
+The first line after a start is {"hello": BOOT_ID}, by which the host sees a reboot.
 """
 
 import contextlib
@@ -42,8 +42,14 @@ def environment(changes):
 def start(argv, user, env, cwd, **streams):
     """Start a program in a session of its own."""
     return subprocess.Popen(
-        argv, user=user, group=user, extra_groups=[] if user else None,
-        env=environment(env), cwd=cwd or "/", start_new_session=True, **streams,
+        argv,
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        env=environment(env),
+        cwd=cwd or "/",
+        start_new_session=True,
+        **streams,
     )
 
 
@@ -154,7 +160,7 @@ def send(port, message):
     line = json.dumps(message).encode("ascii") + b"\n"
     with writing:
         while line:
-            line = line[os.write(port, line):]
+            line = line[os.write(port, line) :]
 
 
 def answer(port, request):

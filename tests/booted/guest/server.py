@@ -1,8 +1,8 @@
 """The internet's host: tells whoever asks by what address it was reached.
 
-TCP 80 and 443 speak HTTP and answer with the peer's address as the body. TCP 7000 to 7003 greet with
-"ADDRESS PORT" and send every line back behind the address, for as long as the client stays. UDP 443,
-5353 and 7000 to 7003 answer every datagram with "ADDRESS PORT".
+TCP 80 and 443 speak HTTP and answer with the peer's address as the body. TCP 7000 to 7003 greet
+with "ADDRESS PORT" and send every line back behind the address, for as long as the client stays.
+UDP 443, 5353 and 7000 to 7003 answer every datagram with "ADDRESS PORT".
 """
 
 import asyncio
