@@ -103,8 +103,7 @@ class Daemon:
         watchdog = asyncio.create_task(self._keep_alive())
         await self._stopped.wait()
         watchdog.cancel()
-        self._network.cancel()
-        self._config.cancel()
+        self._unsubscribe(loop)
         self.take_down()
 
     def reload(self) -> None:
@@ -143,6 +142,14 @@ class Daemon:
         for source in self._world.network_events:
             loop.add_reader(source.fileno(), self._on_network, source)
         loop.add_reader(self._world.config_events.fileno(), self._on_config)
+
+    def _unsubscribe(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear nothing more: what is taken down would be put up again at once."""
+        self._network.cancel()
+        self._config.cancel()
+        exec_events = (self._world.exec_events,) if self._world.exec_events else ()
+        for source in (*exec_events, *self._world.network_events, self._world.config_events):
+            loop.remove_reader(source.fileno())
 
     def _on_exec(self) -> None:
         source = self._world.exec_events
