@@ -1,0 +1,92 @@
+# fish completion for byway(1).
+# Made by script/render from the table of verbs: do not edit.
+
+# The words so far that are neither options nor their values.
+function __byway_words
+    set -l skip
+    set -l words
+    for word in (commandline -opc)[2..]
+        if set -q skip[1]
+            set -e skip
+            continue
+        end
+        switch $word
+            case --config --json -p --profile
+                set skip 1
+            case '-*'
+            case '*'
+                set -a words $word
+        end
+    end
+    string join -- ' ' $words
+end
+
+function __byway_at
+    set -l words (__byway_words)
+    test "$words" = "$argv"
+end
+
+function __byway_in
+    string match -q -- "$argv *" (__byway_words)' '
+end
+
+function __byway_programs
+    if string match -q -- 'unit:*' (commandline -ct)
+        systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null |
+            string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'unit:$1'
+    else
+        __fish_complete_command
+        printf 'unit:\tservice\n'
+    end
+end
+
+function __byway_listed
+    byway list 2>/dev/null | string replace -r '  \(.*' ''
+end
+
+complete -c byway -f
+complete -c byway -n '__byway_at' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_at' -l version -d 'show the version, and exit'
+complete -c byway -l config -r -F -d 'use this file alone instead of /etc/byway'
+complete -c byway -n '__byway_at' -a status -d 'show links, apps and whether all is in sync'
+complete -c byway -n '__byway_at' -a list -d 'list the configured apps'
+complete -c byway -n '__byway_at' -a add -d 'add apps to the configuration'
+complete -c byway -n '__byway_at' -a remove -d 'remove apps from the configuration'
+complete -c byway -n '__byway_at' -a run -d 'run a command by the direct link, from its first instruction'
+complete -c byway -n '__byway_at' -a plan -d 'show what apply would change, and why'
+complete -c byway -n '__byway_at' -a apply -d 'make the machine as the configuration says'
+complete -c byway -n '__byway_at' -a reconcile -d 'put right what differs, through the daemon when it runs'
+complete -c byway -n '__byway_at' -a config -d 'show, check or edit the configuration'
+complete -c byway -n '__byway_at' -a generate -d 'write the unit files that the systemd generator writes'
+complete -c byway -n '__byway_at' -a daemon -d 'run in the foreground, until Ctrl+C'
+complete -c byway -n '__byway_at config' -a cat -d 'show every file, in the order they apply'
+complete -c byway -n '__byway_at config' -a check -d 'check it, and report every error'
+complete -c byway -n '__byway_at config' -a edit -d 'edit it; what is not valid is not saved'
+complete -c byway -n '__byway_in status' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in status' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in list' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in list' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in add' -s p -l profile -r -d 'the named profile to use'
+complete -c byway -n '__byway_in add' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in add' -F -a '(__byway_programs)'
+complete -c byway -n '__byway_in remove' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in remove' -a '(__byway_listed)'
+complete -c byway -n '__byway_in run' -s p -l profile -r -d 'the named profile to use'
+complete -c byway -n '__byway_in run' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in run' -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c byway -n '__byway_in plan' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in plan' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in apply' -s n -l dry-run -d 'only show the plan'
+complete -c byway -n '__byway_in apply' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in apply' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in reconcile' -l direct -d 'do it here, not in the daemon'
+complete -c byway -n '__byway_in reconcile' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in config cat' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in config check' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in config check' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in config edit' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in generate' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in generate' -a '(__fish_complete_directories)'
+complete -c byway -n '__byway_in daemon' -l gate -d 'run the exec gate instead'
+complete -c byway -n '__byway_in daemon' -l clean-up -d 'remove what byway made, and end'
+complete -c byway -n '__byway_in daemon' -s h -l help -d 'show the help of byway or of the verb, and exit'

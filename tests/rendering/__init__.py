@@ -1,0 +1,1 @@
+"""What is made from the table of verbs: byway(1) and the shells' completions."""
