@@ -94,6 +94,9 @@ class Machine:
             self.run("systemctl is-system-running --wait", timeout=BOOT_TIMEOUT, check=False)
         except MachineDied as error:
             raise MachineDied(f"{error}\n{self.console()}") from error
+        except BaseException:
+            self.power_off()
+            raise
 
     def reboot(self) -> None:
         """Reboot as `systemctl reboot` does, and wait until systemd is done."""
@@ -267,6 +270,8 @@ def qemu_command(image: Image, folder: Path, *, on_terminal: bool) -> list[str]:
         "stdio,id=serial,signal=off" if on_terminal else f"file,id=serial,path={folder}/console.log"
     )
     return [
+        # it never outlives the tests, however they end
+        *("setpriv", "--pdeathsig", "KILL"),
         "qemu-system-x86_64",
         *(
             "-M",
