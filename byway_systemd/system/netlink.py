@@ -188,12 +188,15 @@ class NetlinkSocket:
                 return
 
     def transact(self, messages: Sequence[Message]) -> None:
-        """Send ``messages`` as one datagram, the first of which asks for an acknowledgement.
+        """Send ``messages``, a batch's begin and at least one change, as one datagram.
 
         For nftables batches: all of it or nothing happens, and all acknowledgements are queued
         by the time the send returns. Raise the first KernelError, naming the message it is about.
         """
-        first = self._send(messages)
+        begin, change, *others = messages
+        # Linux before 6.10 does not acknowledge a batch's begin, so the first change's is asked for
+        # as well: https://git.kernel.org/torvalds/c/bf2ac490d28c
+        first = self._send([begin, change._replace(flags=change.flags | FLAG_ACK), *others])
         acknowledged = False
         for reply in self._queued():
             index = reply.sequence - first

@@ -9,6 +9,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from booted.image import CODENAMES
+from booted.laptop import Byway
 from booted.machine import AgentError, Machine, MachineDied
 from booted.session import MACHINES
 from booted.topology import Topology
@@ -122,3 +123,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+@pytest.fixture
+def byway(machine: Machine, topology: Topology) -> Iterator[Byway]:
+    """byway, configured by the test; taken away afterwards."""
+    assert topology
+    program = Byway(machine)
+    program.remove()
+    yield program
+    program.remove()

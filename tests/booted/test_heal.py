@@ -1,0 +1,142 @@
+"""Whatever undoes byway's work, it comes right by itself; the time it takes is printed."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+
+from booted.laptop import Byway, time_to_heal
+from booted.topology import Topology, seen_from
+
+if TYPE_CHECKING:
+    from booted.machine import Machine
+
+CONFIG = 'interface = "wwan0"\nreconcile = "0"\n'
+LINK_BACK = "ip address replace 10.64.0.2/24 dev wwan0; ip route replace default via 10.64.0.1 dev wwan0 metric 700"
+EVENTS = {
+    "nft flush ruleset": "nft flush ruleset",
+    "rules deleted": "ip rule del lookup byway; ip -6 rule del lookup byway",
+    "table flushed": "ip route flush table byway",
+    "link down and up": f"ip link set wwan0 down; ip link set wwan0 up; {LINK_BACK}",
+    "foreign rule in front": "ip rule add pref 100 lookup main",
+    "address changed": "ip address add 10.64.0.77/24 dev wwan0",
+}
+# A flow that only the flushed ruleset had kept off the VPN may leave by it until it is back.
+MAY_LEAK = {"nft flush ruleset", "rules deleted"}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_heals(
+    machine: Machine, topology: Topology, byway: Byway, event: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Datagrams from the slice go by the direct link again."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    byway.start()
+    pings = byway.heal(EVENTS[event])
+    seconds = time_to_heal(pings)
+    with capsys.disabled():
+        print(f"\n  {event}: healed in {seconds * 1000:.0f} ms, median of datagrams {median(t for t, _ in pings):.1f} s")
+    assert {way for _, way in pings if way == "direct"}, "the control saw nothing"
+    if event not in MAY_LEAK:
+        assert not [ping for ping in pings if ping[1] == "vpn"]
+    assert pings[-1][1] == "direct"
+    machine.run("ip rule del pref 100 2>/dev/null; ip address del 10.64.0.77/24 dev wwan0 2>/dev/null; true")
+
+
+def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> None:
+    """Its rules land in front of byway's; strict egress holds until the guard has moved."""
+    byway.configure(CONFIG)
+    byway.start()
+    with_wg = byway.heal("wg-quick up wg0; wg-quick down wg0; wg-quick up wg0", 6)
+    assert not [ping for ping in with_wg if ping[1] in ("vpn", "wlan0")]
+    assert with_wg[-1][1] == "direct"
+    byway.machine.run(["wg-quick", "down", "wg0"])
+    assert topology
+
+
+def test_wg_quicks_rules_keep_their_order(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """Its `suppress_prefixlength 0` stands in front of its own table, and byway in front of both."""
+    byway.configure(CONFIG)
+    byway.start()
+    for _ in range(2):
+        topology.vpn_up()
+        byway.settle()
+        for family in ("-4", "-6"):
+            rules = machine.run(["ip", family, "rule"]).stdout
+            assert rules.index("lookup byway") < rules.index("suppress_prefixlength 0")
+            assert rules.index("suppress_prefixlength 0") < rules.index("lookup 51820")
+        topology.vpn_down()
+    byway.settle()
+    assert "11590:" in machine.run("ip rule").stdout
+
+
+def test_gateway_changes(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """The table follows main's default route, IPv4 and IPv6."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    byway.start()
+    topology.change_gateway("wwan0")
+    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
+    byway.settle("$['profiles'][0]['gateways']['ipv4'] == '10.64.0.9'")
+    for family in (4, 6):
+        assert seen_from(machine, in_slice, family=family) == "wwan0"
+
+
+def test_link_absent_at_start_renamed_and_back(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """It is blocked while its link is not there, and goes as soon as it is."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    machine.run("ip link set wwan0 down; ip link set wwan0 name away0")
+    byway.start()
+    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
+    assert seen_from(machine, in_slice) == "none"
+    assert "wwan0 is absent" in byway.run("status", check=False).stdout
+    machine.run(f"ip link set away0 name wwan0; ip link set wwan0 up; {LINK_BACK}")
+    byway.settle("$['profiles'][0]['state'] == 'up'")
+    assert seen_from(machine, in_slice) == "wwan0"
+
+
+def test_slice_stopped_and_started(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """It has a new cgroup id then, and the old one would match nothing."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    machine.put("/etc/systemd/system/byway.slice.d/stop.conf", "[Unit]\nRefuseManualStop=no\n")
+    byway.start()
+    before = byway.status()["profiles"][0]["cgroup_id"]
+    machine.run("systemctl stop byway.slice; systemctl start byway.slice byway-gate.service")
+    machine.run(["systemctl", "kill", "--kill-whom=main", "-s", "USR1", "byway"])
+    byway.settle(f"$['profiles'][0]['cgroup_id'] not in (None, {before})")
+    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
+    assert seen_from(machine, in_slice) == "wwan0"
+
+
+def test_timer_repairs_without_the_daemon(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """Hung, the daemon answers nobody: the timer's service does the work itself."""
+    byway.configure('interface = "wwan0"\nreconcile = "1s"\n')
+    topology.vpn_up()
+    machine.put("/etc/systemd/system/byway.service.d/hang.conf", "[Service]\nWatchdogSec=0\n")
+    byway.start()
+    pid = byway.main_pid()
+    machine.run(f"kill -STOP {pid}; touch -d '-1 minute' /run/byway/daemon.pid; nft delete table inet byway")
+    machine.wait_until(
+        "b'inet byway' in __import__('subprocess').check_output(['nft', 'list', 'tables'])", timeout=40
+    )
+    machine.run(f"kill -CONT {pid}")
+
+
+def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
+    """A process that no event told of is moved at the next reconcile."""
+    byway.configure('interface = "wwan0"\nreconcile = "1s"\napps = ["/opt/app/listed"]\n')
+    byway.start()
+    pid = byway.main_pid()
+    machine.run(["systemctl", "stop", "byway-gate"])
+    machine.run(f"kill -STOP {pid}")
+    process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
+    machine.run(f"kill -CONT {pid}")
+    machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup")
+    process.stop()

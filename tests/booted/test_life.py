@@ -1,0 +1,199 @@
+"""Start, reload, crash, stop: what runs goes on, and nothing is left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from booted.laptop import LISTED, Byway
+from booted.topology import Topology, seen_from
+
+if TYPE_CHECKING:
+    from booted.machine import Machine
+
+CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
+
+
+def test_stop_leaves_nothing_but_running_apps(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """Rules, routes, nftables, sysctls and runtime units are as before."""
+    topology.vpn_up()
+    before = byway.traces()
+    byway.configure(CONFIG)
+    byway.start()
+    assert byway.traces() != before
+    process = machine.spawn([LISTED, "-f", "198.51.100.10", "7001"])
+    process.wait_for("10.64.0.2")
+    byway.stop()
+    assert byway.traces() == before
+    assert process.ended() is None
+    assert machine.run("systemctl is-active byway byway-gate byway-reconcile.timer", check=False).stdout.split() == ["inactive"] * 3
+    # What the generator remembers is not of this run: it works without the daemon.
+    assert machine.run("ls /run/byway").stdout.split() == ["generated.json"]
+    process.stop()
+
+
+def test_crash_keeps_flows_and_is_repaired(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """After SIGKILL traffic goes on as it was, and the next daemon adopts what it finds."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    byway.start()
+    flow = machine.spawn([LISTED, "-f", "198.51.100.10", "7001"])
+    flow.wait_for("10.64.0.2")
+    old = byway.main_pid()
+    machine.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "byway"])
+    flow.write("while it is dead\n")
+    flow.wait_for("while it is dead")
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    machine.wait_until("open('/run/byway/daemon.pid').read() != args['old']", old=f"{old}\n", timeout=30)
+    byway.settle()
+    flow.write("and after\n")
+    flow.wait_for("and after")
+    log = machine.run(["journalctl", "-u", "byway", f"_PID={byway.main_pid()}", "-o", "cat"]).stdout
+    assert "replace table" not in log, "the restart replaced what was in place"
+    flow.stop()
+
+
+def test_half_of_an_earlier_run_converges(machine: Machine, byway: Byway) -> None:
+    """A table and a rule are left over, routes are gone, another rule stands twice."""
+    byway.configure(CONFIG)
+    byway.start()
+    machine.run("systemctl kill -s KILL --kill-whom=main byway; systemctl stop byway")
+    machine.run(
+        "ip route flush table byway; ip rule add pref 99 fwmark 0x1000000/0x3f000000 lookup byway"
+        " protocol kernel; nft flush chain inet byway output"
+    )
+    byway.start()
+    byway.settle()
+    assert byway.run("plan").stdout == "in sync: nothing to do\n"
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    assert "99:" not in machine.run("ip rule").stdout
+
+
+def test_reload(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """Apps, interface and interval change while it runs; no restart, and no signal needed."""
+    byway.configure('interface = "wwan0"\n')
+    topology.vpn_up()
+    byway.start()
+    pid = byway.main_pid()
+    assert seen_from(machine, [LISTED]) == "vpn"
+    byway.configure(CONFIG)
+    byway.settle("$['apps']")
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    byway.configure(CONFIG.replace("wwan0", "wlan0"))
+    byway.settle("$['profiles'][0]['link'] == 'wlan0'")
+    assert seen_from(machine, [LISTED]) == "wlan0"
+    byway.configure('reconcile = "1m30s"\n' + CONFIG)
+    show = "systemctl show byway-reconcile.timer -P TimersMonotonic | tr ';' '\\n'"
+    machine.wait_until(
+        "'1min 30s' in __import__('subprocess').getoutput(args['show'])", show=show
+    )
+    byway.configure('reconcile = "0"\n' + CONFIG)
+    machine.wait_until(
+        "__import__('subprocess').call(['systemctl', 'is-active', '-q', 'byway-reconcile.timer'])"
+    )
+    machine.run(["systemctl", "reload", "byway"])
+    assert byway.main_pid() == pid
+
+
+def test_bad_reload_keeps_the_last_good_one(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """It is refused whole, said in the journal and by status, and forgotten once corrected."""
+    byway.configure(CONFIG)
+    topology.vpn_up()
+    byway.start()
+    bad = CONFIG + 'intrface = "wlan0"\n[direct]\nwhen_down = "never"\n'
+    byway.configure(bad)
+    byway.settle("len($['config_problems']) == 2")
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    shown = byway.run("status", check=False)
+    assert "byway.toml:3: intrface: unknown key (did you mean interface?)" in shown.stdout
+    checked = byway.run("config check", check=False)
+    assert checked.rc == 2
+    assert "byway.toml:5: direct.when_down" in checked.stderr
+    assert "the last good one stays in force" in machine.journal("byway")
+    machine.run(["systemctl", "reload", "byway"])
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    byway.configure(CONFIG)
+    byway.settle("not $['config_problems']")
+
+
+def test_bad_config_at_start_fails_and_boots(machine: Machine, byway: Byway) -> None:
+    """The service fails with the reason, and does not come back by itself."""
+    byway.configure('interface = "wwan0"\napps = ["curl"]\n')
+    started = machine.run("systemctl daemon-reload; systemctl start byway", check=False)
+    assert started.rc != 0
+    assert machine.run("systemctl show -P NRestarts byway").stdout == "0\n"
+    assert "byway.toml:2: apps[0]: not absolute: 'curl'" in machine.journal("byway")
+
+
+def test_add_and_remove(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """The file's comments stay, and it takes effect at once."""
+    byway.configure('# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n')
+    topology.vpn_up()
+    byway.start()
+    assert byway.run("add /opt/app/listed").stdout == "added /opt/app/listed\n"
+    byway.settle("len($['apps']) == 2")
+    assert seen_from(machine, [LISTED]) == "wwan0"
+    byway.run("remove /opt/app/listed")
+    byway.settle("len($['apps']) == 1")
+    assert seen_from(machine, [LISTED]) == "vpn"
+    text = machine.get("/etc/byway/byway.toml")
+    assert text == '# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n'
+    assert byway.run("remove /opt/app/listed", check=False).rc == 5
+    assert byway.run("add listed", check=False).rc == 2
+
+
+def test_without_root(machine: Machine, byway: Byway) -> None:
+    """Readers work, the others say what to do."""
+    byway.configure(CONFIG)
+    byway.start()
+    machine.run("id -u alice >/dev/null 2>&1 || useradd alice")
+    for verb, code in (("status", 0), ("list", 0), ("config check", 0), ("add /opt/app/real", 4),
+                       ("apply", 4), ("plan", 4), ("reconcile", 4), ("run true", 4)):
+        done = machine.run(f"byway {verb}", user="alice", check=False)
+        assert done.rc == code, done
+        assert "Traceback" not in done.stderr
+    byway.stop()
+    assert machine.run("byway status", user="alice", check=False).rc == 3
+
+
+def test_foreground(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """`byway daemon --config FILE` works like the original, and cleans up on Ctrl+C."""
+    topology.vpn_up()
+    before = byway.traces()
+    machine.put("/root/mine.toml", 'reconcile = "5s"\n' + CONFIG)
+    daemon = machine.spawn(["byway", "daemon", "--config", "/root/mine.toml"])
+    machine.wait_until("__import__('os').path.exists('/run/byway/status.json')", timeout=30)
+    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
+    assert seen_from(machine, in_slice) == "wwan0"
+    machine.run(["kill", "-INT", str(daemon.pid)])
+    assert daemon.wait() == 0
+    assert byway.traces() == before
+
+
+def test_generator_and_the_verb_agree(machine: Machine, byway: Byway) -> None:
+    """`byway generate DIR` writes what stands in /run/systemd/generator, and systemd accepts it."""
+    byway.configure(
+        'interface = "wwan0"\nreconcile = "1m30s"\napps = ["unit:ssh.service", "unit:a@b.service"]\n'
+        '[profile.lte]\ninterface = "lte%i"\napps = ["unit:c.service"]\n'
+    )
+    machine.run("systemctl daemon-reload; rm -rf /tmp/generated; mkdir /tmp/generated")
+    byway.run("generate /tmp/generated")
+    files = byway.run("generate /tmp/generated").stdout.split()
+    assert len(files) == 6
+    for file in files:
+        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(f"/tmp/generated/{file}")
+    machine.run(["systemctl", "daemon-reload"])  # from what was remembered
+    for file in files:
+        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(f"/tmp/generated/{file}")
+    checked = machine.run(
+        "systemd-analyze verify --man=no --recursive-errors=one byway.service byway-gate.service"
+        " byway-reconcile.service byway-reconcile.timer byway.slice byway-lte.slice"
+    )
+    assert checked.stderr == ""
+    byway.configure("nonsense")
+    assert machine.run("systemctl daemon-reload", check=False).rc == 0
