@@ -221,7 +221,7 @@ class Daemon:
         status = build_status(self._desired, observed, remaining)
         status["config_problems"] = list(self._problems)
         status["failures"] = list(self._failed)
-        status["placement"] = {"process_events": self._world.placement_note or "active"}
+        status["placement"]["process_events"] = self._world.placement_note or "active"
         self._world.publish(status)
 
     def _summary(self) -> str:

@@ -67,7 +67,7 @@ _byway() {
     for ((index = 1; index < ${#words[@]} - 1; index++)); do
         case ${words[index]} in
             --config=*) config=${words[index]#*=} ;;
-            --config | --json | -p | --profile)
+            --config | --json | -p | --profile | -u | --user)
                 if ((index == ${#words[@]} - 2)); then
                     previous=${words[index]}
                 elif [ "${words[index]}" = --config ]; then
@@ -98,6 +98,7 @@ _byway_reply() {
         --json:*) _byway_words "pretty short off" "$word"; return ;;
         :--json=*) _byway_words "--json=pretty --json=short --json=off" "$word"; return ;;
         -p:* | --profile:*) _byway_nothing "$word"; return ;;
+        -u:* | --user:*) _byway_nothing "$word"; return ;;
     esac
     case $command in
         "") _byway_words "status list add remove run plan apply reconcile config generate daemon --help --version --config" "$word" ;;
@@ -115,11 +116,11 @@ _byway_reply() {
                 _byway_file "$word"
                 return
             fi
-            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --help --config" "$word"; else _byway_command "$word"; fi ;;
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --user --help --config" "$word"; else _byway_command "$word"; fi ;;
         "plan")
             _byway_words "--json --help --config" "$word" ;;
         "apply")
-            _byway_words "--dry-run --json --help --config" "$word" ;;
+            _byway_words "--dry-run --help --config" "$word" ;;
         "reconcile")
             _byway_words "--direct --help --config" "$word" ;;
         "config cat")

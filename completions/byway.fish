@@ -11,7 +11,7 @@ function __byway_words
             continue
         end
         switch $word
-            case --config --json -p --profile
+            case --config --json -p --profile -u --user
                 set skip 1
             case '-*'
             case '*'
@@ -72,12 +72,12 @@ complete -c byway -n '__byway_in add' -F -a '(__byway_programs)'
 complete -c byway -n '__byway_in remove' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in remove' -a '(__byway_listed)'
 complete -c byway -n '__byway_in run' -s p -l profile -r -d 'the named profile to use'
+complete -c byway -n '__byway_in run' -s u -l user -r -d 'run it as this user instead of root'
 complete -c byway -n '__byway_in run' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in run' -a '(__fish_complete_subcommand --fcs-skip=2)'
 complete -c byway -n '__byway_in plan' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in plan' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in apply' -s n -l dry-run -d 'only show the plan'
-complete -c byway -n '__byway_in apply' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in apply' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in reconcile' -l direct -d 'do it here, not in the daemon'
 complete -c byway -n '__byway_in reconcile' -s h -l help -d 'show the help of byway or of the verb, and exit'

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from byway_systemd.cli.output import write, write_error
 from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
-from byway_systemd.core.errors import ExitCode, RootNeededError, UsageError
+from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from byway_systemd.cli.context import Context
+    from byway_systemd.core.parse import ConfigFile
 
 
 def add(context: Context, arguments: Namespace) -> ExitCode:
@@ -49,18 +50,29 @@ def edit_config(context: Context, _arguments: Namespace) -> ExitCode:
     _require_root(context, "config edit")
     path = context.config_path()
     text = path.read_text() if path.exists() else ""
-    edited = context.edit_text(text)
+    rejected = path.with_name(path.name + ".rejected")
+    edited = context.edit_text(rejected.read_text() if rejected.exists() else text)
     if edited == text:
         write("unchanged")
         return ExitCode.OK
-    _replace_config(context, edited)
+    try:
+        _replace_config(context, edited)
+    except ConfigError:
+        rejected.write_text(edited)
+        write_error(f"refused; what you wrote is in {rejected}, and edit begins with it next time")
+        raise
+    rejected.unlink(missing_ok=True)
     write(f"saved {path}")
     return ExitCode.OK
 
 
 def _main_text(context: Context) -> str:
+    """Return the main file's text, empty when there is none; raise ConfigError on a bad one."""
     path = context.config_path()
-    return path.read_text() if path.exists() else ""
+    if not path.exists():
+        return ""
+    context.config()
+    return path.read_text()
 
 
 def _replace_config(context: Context, text: str) -> None:
@@ -75,12 +87,10 @@ def _replace_config(context: Context, text: str) -> None:
         write_error("byway does not run: it takes effect at the next start")
 
 
-def _files_or_none(context: Context) -> tuple:  # type: ignore[type-arg]
-    from byway_systemd.core.errors import ConfigError  # noqa: PLC0415
-
+def _files_or_none(context: Context) -> tuple[ConfigFile, ...]:
     try:
         return context.config_files()
-    except ConfigError:  # there is none yet
+    except ConfigError:  # there is none yet, or it is the one being corrected
         return ()
 
 
@@ -103,7 +113,7 @@ def run(context: Context, arguments: Namespace) -> int:
         if arguments.profile not in profiles:
             raise UsageError(f"no profile {arguments.profile!r} (known: {', '.join(profiles)})")
         slice_ = profiles[arguments.profile].slice
-    return context.run_command(command, slice_)
+    return context.run_command(command, slice_, arguments.user)
 
 
 def apply(context: Context, arguments: Namespace) -> ExitCode:
@@ -114,6 +124,7 @@ def apply(context: Context, arguments: Namespace) -> ExitCode:
 
     _require_root(context, "apply")
     if arguments.dry_run:
+        arguments.json = "off"
         return show_plan(context, arguments)
     outcome = reconcile(
         context.system(),

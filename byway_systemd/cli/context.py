@@ -64,8 +64,8 @@ class Context(Protocol):
     def generate(self, directory: Path) -> tuple[str, ...]:
         """Write the generated unit files; return their paths."""
 
-    def run_command(self, command: list[str], slice_: str) -> int:
-        """Become ``command`` inside ``slice_``; returns only on failure."""
+    def run_command(self, command: list[str], slice_: str, user: str) -> int:
+        """Become ``command`` inside ``slice_``, as ``user`` unless that is empty."""
 
     def run_daemon(self) -> int:
         """Run the daemon in the foreground; return its exit code."""

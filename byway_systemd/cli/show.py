@@ -68,8 +68,8 @@ def _write_status(status: dict[str, Any]) -> None:
         write(paint("refused: ", "red") + problem)
     for failure in status.get("failures", []):
         write(paint("failed: ", "red") + failure)
-    for name, note in status.get("placement", {}).items():
-        write(f"{name.replace('_', ' ')}: {note}")
+    notes = (f"{name.replace('_', ' ')} {note}" for name, note in status["placement"].items())
+    write(", ".join(notes))
     write()
     write_table(
         ("PROFILE", "LINK", "STATE", "GATEWAYS", "WHEN DOWN", "SLICE"),

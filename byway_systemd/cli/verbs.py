@@ -18,6 +18,8 @@ _JSON = (
     ("--json",),
     {
         "choices": ("pretty", "short", "off"),
+        "nargs": "?",
+        "const": "pretty",
         "default": "off",
         "help": "print JSON, over several lines or on one",
     },
@@ -29,6 +31,10 @@ _PROFILE = (
 _APPS = (
     ("apps",),
     {"nargs": "+", "metavar": "APP", "help": "a program, a pattern or unit:NAME.service"},
+)
+_USER = (
+    ("-u", "--user"),
+    {"default": "", "metavar": "NAME", "help": "run it as this user instead of root"},
 )
 _DRY_RUN = (("-n", "--dry-run"), {"action": "store_true", "help": "only show the plan"})
 
@@ -66,11 +72,12 @@ VERBS: tuple[Verb, ...] = (
         "change:run",
         (
             _PROFILE,
+            _USER,
             (("command",), {"nargs": argparse.REMAINDER, "metavar": "CMD", "help": "the command"}),
         ),
     ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
-    Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN, _JSON)),
+    Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN,)),
     Verb(
         "reconcile",
         "put right what differs, through the daemon when it runs",
@@ -121,7 +128,8 @@ def build_parser(version: Callable[[], str]) -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = argparse.ArgumentParser(
         prog="byway",
-        description="Let chosen programs, services and destinations go around a VPN.",
+        description="Let chosen programs and services go around a VPN.",
+        allow_abbrev=False,
         epilog="Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 not running, "
         "4 root needed, 5 not found, 6 drift. See byway(1) and byway.toml(5).",
     )
@@ -138,7 +146,9 @@ def build_parser(version: Callable[[], str]) -> argparse.ArgumentParser:
 def _add_verbs(parser: argparse.ArgumentParser, verbs: tuple[Verb, ...]) -> None:
     commands = parser.add_subparsers(metavar="VERB", required=True)
     for verb in verbs:
-        command = commands.add_parser(verb.name, help=verb.meaning, description=verb.meaning)
+        command = commands.add_parser(
+            verb.name, help=verb.meaning, description=verb.meaning, allow_abbrev=False
+        )
         for flags, options in verb.arguments:
             command.add_argument(*flags, **options)
         if verb.verbs:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # systemd.unit(5): "letters, digits, and the characters : - _ . \ @"; at most 255 bytes.
+# Its drop-ins' directory is the name and ".d", and a file's name has at most 255 bytes itself.
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+", re.ASCII)
+_LONGEST_UNIT_NAME = 253
 _SERVICE_SUFFIX = ".service"
 # Moving these would move byway itself, or the manager, out from under the system.
 _RESERVED_UNITS = ("byway.service", "byway-gate.service", "byway-reconcile.service", "init.scope")
@@ -57,7 +59,7 @@ def parse_app(text: str) -> App:
 def parse_unit_name(text: str) -> str:
     """Return the service's name; raise RefusedError on what is not one or must not be moved."""
     name = text if "." in text else text + _SERVICE_SUFFIX
-    if len(name.encode()) > 255 or not _UNIT_NAME.fullmatch(name):
+    if len(name.encode()) > _LONGEST_UNIT_NAME or not _UNIT_NAME.fullmatch(name):
         raise RefusedError(f"not a unit name: {text!r}", "write unit:NAME.service")
     stem = name.removesuffix(_SERVICE_SUFFIX)
     if not name.endswith(_SERVICE_SUFFIX) or not stem:

@@ -28,12 +28,12 @@ def parse_duration(text: str) -> int:
     """
     if text == "0":
         return 0
-    microseconds = round(_sum_parts(text) / 1000)
-    if microseconds > _LONGEST:
+    microseconds = _sum_parts(text) / 1000
+    if microseconds > _LONGEST:  # infinity too, which could not be rounded
         raise ValueError(f"longer than a year: {text!r}")
     if 0 < microseconds < _SHORTEST:
         raise ValueError(f"shorter than 100ms: {text!r}")
-    return microseconds
+    return round(microseconds)
 
 
 def _sum_parts(text: str) -> float:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomlkit
 
+from byway_systemd.core.apps import App, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import NotFoundError, UsageError
 
-if TYPE_CHECKING:
-    from byway_systemd.core.apps import App
-
 
 def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
-    """Return the file's text with ``app`` appended to the profile's list; raise UsageError."""
+    """Return the file's text with ``app`` appended to the profile's list; raise UsageError.
+
+    The text must be a valid configuration.
+    """
     document = tomlkit.parse(text)
     table: Any = document
     if profile != DEFAULT_PROFILE:
@@ -26,7 +27,7 @@ def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
         apps = tomlkit.array()
         table["apps"] = apps
         apps = table["apps"]
-    if str(app) in apps:
+    if app in map(parse_app, apps):
         raise UsageError(f"already listed: {app}")
     if "\n" in apps.as_string():
         apps.add_line(str(app), indent=_indent(apps.as_string()))
@@ -41,9 +42,10 @@ def remove_app(text: str, app: App) -> str:
     tables = [document, *document.get("profile", {}).values()]
     for table in tables:
         apps = table.get("apps", [])
-        if str(app) in apps:
-            apps.remove(str(app))
-            return str(tomlkit.dumps(document))
+        for index, entry in enumerate(apps):
+            if parse_app(entry) == app:  # it may be written another way: unit:sshd
+                del apps[index]
+                return str(tomlkit.dumps(document))
     raise NotFoundError(f"not listed in this file: {app}")
 
 

@@ -19,6 +19,7 @@ class FileState(StrEnum):
     SCRIPT = "script"
     MISSING = "missing"
     DIRECTORY = "directory"
+    SHARED = "shared"  # a link to a multi-call program, which is many programs at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Observed:
     ``cgroup_ids`` are (path, id) of the slices that exist. ``sysctls`` are (key, value) of those
     asked for; ``saved_sysctls`` what byway found there before it changed them. ``unit_files`` are
     (relative path, text) of byway's own files in effect, ``runtime_files`` the paths of those that
-    byway itself wrote, not the generator. ``active_units`` of those asked for. ``empty_scopes``
+    byway itself wrote, not the generator. ``active_units``
+    and ``failed_units`` of those asked for. ``empty_scopes``
     are scopes byway made whose last process has ended.
     """
 
@@ -91,4 +93,5 @@ class Observed:
     processes: tuple[Process, ...] = ()
     services: tuple[Service, ...] = ()
     active_units: tuple[str, ...] = ()
+    failed_units: tuple[str, ...] = ()
     empty_scopes: tuple[str, ...] = ()

@@ -23,12 +23,11 @@ from byway_systemd.core.config import (
     parse_profile_name,
 )
 from byway_systemd.core.errors import ConfigError, Problem
+from byway_systemd.core.locate import Path, locate_line
 
 LARGEST_FILE = 64 * 1024
 _MOST_DOTS = 16  # tomli takes seconds for a key with thousands of dots
 _BY_KEY = {tuple(setting.key.split(".")): setting for setting in SETTINGS}
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _load(file: ConfigFile) -> dict[str, Any]:
         raise ConfigError(
             (Problem(file.name, 0, "", "larger than 64 KiB", "split it or remove entries"),)
         )
-    for number, line in enumerate(file.text.splitlines(), 1):
+    for number, line in enumerate(file.text.split("\n"), 1):
         if line.partition("=")[0].count(".") > _MOST_DOTS and line.lstrip()[:1] not in "\"'#/":
             raise ConfigError(
                 (Problem(file.name, number, "", "a key with too many dots", "correct the key"),)
@@ -228,32 +227,3 @@ def _render_path(path: Path) -> str:
 
 def _render_key(key: str) -> str:
     return key if key.replace("_", "a").replace("-", "a").isalnum() else repr(key)
-
-
-def locate_line(text: str, path: Path) -> int:
-    """Return the line (from 1) of the value at ``path``, 0 if it cannot be told.
-
-    The value is replaced by a marker that cannot occur in TOML, and the marker looked for in what
-    tomlkit writes: tomlkit keeps every line but has no positions of its own.
-    """
-    import tomlkit  # noqa: PLC0415 - 30 ms, needed for errors only
-    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
-    from tomlkit.items import Table  # noqa: PLC0415
-
-    marker = "byway-locates-this-value"
-    try:
-        node: Any = tomlkit.parse(text)
-        document = node
-        for part in path[:-1]:
-            node = node[part]
-        table = node[path[-1]]
-        while isinstance(table, Table) and table.is_super_table():
-            table = next(iter(table.values()))
-        if isinstance(table, Table):
-            table.comment(marker)
-        else:
-            node[path[-1]] = marker
-        before, found, _ = tomlkit.dumps(document).partition(marker)
-    except (TOMLKitError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        return 0
-    return before.count("\n") + 1 if found else 0

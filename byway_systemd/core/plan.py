@@ -108,7 +108,7 @@ def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
             yield StartUnit(exit_.profile.slice, "it has no cgroup to match")
     wanted = {RECONCILE_TIMER: desired.runs_timer, GATE_SERVICE: desired.runs_gate}
     for unit, runs in wanted.items():
-        if runs and unit not in observed.active_units:
+        if runs and unit not in (*observed.active_units, *observed.failed_units):
             yield StartUnit(unit, "it is switched on")
         if unit in observed.active_units and not runs:
             yield StopUnit(unit, "it is switched off")

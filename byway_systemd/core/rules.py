@@ -28,19 +28,20 @@ def is_own_rule(rule: RoutingRule) -> bool:
 
 
 def can_take(rule: RoutingRule, mark: int) -> bool:
-    """Whether a foreign rule could decide about packets that carry ``mark``.
+    """Return whether a foreign rule could decide about packets of this machine that carry ``mark``.
 
     A rule that needs other mark bits cannot; neither can the local table's, nor one for a single
-    source or incoming link. What cannot be told counts as taking.
+    source or incoming link, other than ``lo``: the kernel's name for what is sent from here (ip-rule(8)). An
+    inverted rule (``not fwmark ...``) takes all but what fits every selector it has. What cannot be
+    told counts as taking.
     """
-    if rule.table == LOCAL_TABLE or rule.input_link or _is_narrow(rule.source):
-        return False
-    marked = rule.mask != 0 and mark & rule.mask == rule.mark
-    selects_mark = rule.mask != 0
-    if selects_mark and marked == rule.inverted:
-        return False
     # l3mdev (a VRF's rule, preference 1000) takes only what belongs to a VRF: it has no table.
-    return rule.table != 0 or not rule.has_other_selectors
+    if rule.table == LOCAL_TABLE or (rule.table == 0 and rule.has_other_selectors):
+        return False
+    fits_mark = mark & rule.mask == rule.mark
+    if rule.inverted:
+        return not (rule.mask and fits_mark and _selects_mark_alone(rule))
+    return fits_mark and rule.input_link in ("", "lo") and not _is_narrow(rule.source)
 
 
 def plan_preference(
@@ -75,6 +76,11 @@ def mark_rules(
         for preference in (plan_preference(desired, observed, marks, family),)
         for exit_ in exits
     )
+
+
+def _selects_mark_alone(rule: RoutingRule) -> bool:
+    other = rule.source or rule.destination or rule.input_link or rule.output_link
+    return not other and rule.first_uid < 0 and not rule.has_other_selectors
 
 
 def _is_narrow(source: str) -> bool:

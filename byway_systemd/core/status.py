@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from byway_systemd.core.apps import App, AppKind
+from byway_systemd.core.config import GATE_SERVICE, WhenDown
 from byway_systemd.core.describe import JsonObject, present_operation
 from byway_systemd.core.links import Uplink, find_uplink
 from byway_systemd.core.network import Family
-from byway_systemd.core.observed import FileState
+from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
     match_executable,
     profile_of_cgroup,
@@ -40,8 +41,15 @@ def build_status(
             for app in profile.apps
         ],
         "processes": _present_processes(desired, observed),
+        "placement": {"exec_gate": _gate_state(desired, observed)},
         "warnings": find_warnings(desired, observed),
     }
+
+
+def _gate_state(desired: Desired, observed: Observed) -> str:
+    if not desired.runs_gate:
+        return "off"
+    return "active" if GATE_SERVICE in observed.active_units else "not running"
 
 
 def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> JsonObject:
@@ -120,21 +128,42 @@ def _present_processes(desired: Desired, observed: Observed) -> list[JsonObject]
 
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
-    found = []
-    for executable in observed.executables:
-        if executable.state is FileState.MISSING:
-            found.append(f"{executable.app}: there is no such file; it is used when it appears")
-        if executable.state is FileState.DIRECTORY:
-            found.append(f"{executable.app}: a directory; name the program, or use DIR/*")
-    for exit_ in desired.exits:
-        uplink = find_uplink(exit_, observed)
-        name = exit_.profile.interface
-        if (state := _uplink_state(uplink)) != "up":
-            what = "blocked" if exit_.profile.when_down == "block" else "by the VPN"
-            found.append(f"profile {exit_.profile.name}: {name} is {state}: its traffic is {what}")
+    found = [_warn_of_file(executable) for executable in observed.executables]
+    found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
+    if desired.runs_gate and GATE_SERVICE in observed.failed_units:
+        found.append(
+            "the exec gate failed, so a program's first connections may use the VPN "
+            "(see journalctl -u byway-gate; try systemctl restart byway-gate)"
+        )
     standard = desired.base + DIRECT_MARK_OFFSET
     if moved := {r.preference for r in observed.rules if is_own_rule(r)} - {standard}:
         found.append(
             f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
         )
-    return found
+    return [warning for warning in found if warning]
+
+
+def _warn_of_file(executable: Executable) -> str:
+    app = str(executable.app)
+    match executable.state:
+        case FileState.PROGRAM | FileState.SCRIPT:
+            return ""
+        case FileState.MISSING:
+            return f"{app}: there is no such file; it is used when it appears"
+        case FileState.DIRECTORY:
+            return f"{app}: a directory; name the program, or use DIR/*"
+        case FileState.SHARED:
+            return (
+                f"{app}: a link to {executable.real_path}, which is many programs; it is not "
+                "selected (list the program that it starts)"
+            )
+        case _:
+            assert_never(executable.state)
+
+
+def _warn_of_link(uplink: Uplink) -> str:
+    profile, state = uplink.exit.profile, _uplink_state(uplink)
+    if state == "up":
+        return ""
+    what = "blocked" if profile.when_down is WhenDown.BLOCK else "by the VPN"
+    return f"profile {profile.name}: {profile.interface} is {state}: its traffic is {what}"

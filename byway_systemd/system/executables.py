@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
 
 _MOST_MATCHES = 1000
+# One file under many names: selecting one of them would select all.
+_MULTI_CALL = frozenset(("snap", "busybox", "toybox", "coreutils"))
 
 
 def observe_executables(profiles: Iterable[Profile]) -> tuple[Executable, ...]:
@@ -35,12 +37,15 @@ def _paths(app: App) -> Iterator[str]:
         yield app.value
         return
     matches = islice(glob.iglob(app.value), _MOST_MATCHES)  # noqa: PTH207
-    yield from sorted(path for path in matches if os.access(path, os.X_OK)) or [app.value]
+    programs = (path for path in matches if os.access(path, os.X_OK) and not os.path.isdir(path))  # noqa: PTH112
+    yield from sorted(programs) or [app.value]
 
 
 def observe_executable(app: App, profile: str, path: str) -> Executable:
     """Return the file at ``path``, links followed."""
     real_path = os.path.realpath(path)
+    if os.path.basename(real_path) in _MULTI_CALL and real_path != path:  # noqa: PTH119
+        return Executable(app, profile, path, real_path, state=FileState.SHARED)
     try:
         status = os.stat(real_path)  # noqa: PTH116
         if stat.S_ISDIR(status.st_mode):

@@ -94,9 +94,11 @@ def _distrust(status: os.stat_result) -> str:
 
 def find_templates() -> dict[str, str]:
     """Return the templates by file name, from the checkout or the installation."""
-    here = Path(__file__)
-    for directory in (here.parents[2] / "templates", here.parents[5] / "share/byway/templates"):
-        if directory.is_dir():
+    for above in Path(__file__).parents:
+        # A checkout has them at its top, an installation in PREFIX/share.
+        if (directory := above / "templates").is_dir() or (
+            directory := above / "share/byway/templates"
+        ).is_dir():
             return {path.name: path.read_text() for path in sorted(directory.glob("*.j2"))}
     raise FileNotFoundError("byway's templates are missing: install it again")
 

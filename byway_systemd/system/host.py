@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,12 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.core.errors import BywayError, ConfigError, UnsupportedError
+from byway_systemd.core.errors import BywayError, ConfigError, NotFoundError, UnsupportedError
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
 from byway_systemd.system import files
+from byway_systemd.system.netlink import KernelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
     from byway_systemd.daemon import World
@@ -83,16 +88,20 @@ class Host:
 
     def edit_text(self, text: str) -> str:
         """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
-        name = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "editor"
-        editor = shutil.which(name.split()[0]) or shutil.which("vi")
-        if editor is None:
-            raise BywayError(f"no editor: {name} (set EDITOR, or edit {self.config_path()})")
+        chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+        candidates = [chosen] if chosen.strip() else ["editor", "vi", "nano"]
+        commands = (shlex.split(candidate) for candidate in candidates)
+        command = next((words for words in commands if shutil.which(words[0])), None)
+        if command is None:
+            raise BywayError(
+                f"no editor: {' or '.join(candidates)} (set EDITOR, or edit {self.config_path()})"
+            )
         with tempfile.TemporaryDirectory(prefix="byway-") as directory:
             copy = Path(directory, "byway.toml")
             copy.write_text(text)
-            done = subprocess.run([editor, *name.split()[1:], str(copy)], check=False)  # noqa: S603
+            done = subprocess.run([*command, str(copy)], check=False)  # noqa: S603
             if done.returncode:
-                raise BywayError(f"{name} failed ({done.returncode}): nothing was saved")
+                raise BywayError(f"{command[0]} failed ({done.returncode}): nothing was saved")
             return copy.read_text()
 
     def executables(self, config: Config) -> tuple[Executable, ...]:
@@ -163,13 +172,15 @@ class Host:
 
         return generate(directory, self._root, self._main)
 
-    def run_command(self, command: list[str], slice_: str) -> int:
-        """Enter the slice, then become the command."""
+    def run_command(self, command: list[str], slice_: str, user: str) -> int:
+        """Enter the slice, become the user, then the command."""
         from byway_systemd.system.manager import Manager  # noqa: PLC0415
 
         manager = Manager()
         manager.enter(os.getpid(), command[0].rsplit("/", 1)[-1], slice_)
         manager.close()
+        if user:
+            _become(user)
         try:
             os.execvp(command[0], command)  # noqa: S606
         except OSError as error:
@@ -190,15 +201,10 @@ class Host:
         async def run() -> None:
             await Daemon(world).run()
 
-        try:
-            asyncio.run(run())
-        except (BywayError, OSError):
-            raise
-        except Exception:
-            logging.getLogger("byway").exception("this is a bug in byway")
-            return _CRASHED
-        state.leave()
-        return 0
+        code = _report_crash(lambda: asyncio.run(run()))
+        if code == 0:
+            state.leave()
+        return code
 
     def run_gate(self) -> int:
         """Run the exec gate until it is stopped."""
@@ -208,8 +214,7 @@ class Host:
 
         _log_to_stderr()
         paths = tuple(self._root / name for name in files.CONFIG_PATHS)
-        run_gate(self.config, FileEvents(), notify, paths)
-        return 0
+        return _report_crash(lambda: run_gate(self.config, FileEvents(), notify, paths))
 
     def _world(self, state: Any) -> World:
         from byway_systemd.daemon import World  # noqa: PLC0415
@@ -240,6 +245,30 @@ class Host:
         )
 
 
+def _report_crash(run: Callable[[], None]) -> int:
+    """Run; return 0, or the code after which the service is started again."""
+    try:
+        run()
+    except (BywayError, OSError):
+        raise
+    except Exception:
+        logging.getLogger("byway").exception("this is a bug in byway")
+        return _CRASHED
+    return 0
+
+
+def _become(user: str) -> None:
+    """Take on a user's ids, groups and home; there is no way back."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise NotFoundError(f"no such user: {user}") from None
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+
+
 def _log_to_stderr() -> None:
     """Log to standard error, with the priorities sd-daemon(3) has for the journal."""
 
@@ -260,8 +289,11 @@ def _log_to_stderr() -> None:
 
 def describe_os_error(error: OSError) -> str:
     """Return an OSError that nothing handled, with what to do where that is known."""
-    if error.errno in (errno.EPERM, errno.EACCES):
-        return f"{error} (byway needs root and CAP_NET_ADMIN here)"
-    if error.errno == errno.ENOENT and "systemd" in str(error):
-        return f"{error} (byway needs systemd as the service manager)"
-    return str(error)
+    text = str(error)
+    if error.strerror and not isinstance(error, KernelError):
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if error.errno == errno.EPERM:
+        return f"{text} (byway needs CAP_NET_ADMIN here)"
+    if error.errno == errno.ENOENT and "systemd" in text:
+        return f"{text} (byway needs systemd as the service manager)"
+    return text

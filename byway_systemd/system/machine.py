@@ -94,11 +94,15 @@ class Machine:
 
     def _observe_units(self, desired: Desired) -> Observed:
         unit_files, runtime = files.observe_unit_files(self._root)
+        states = self._manager.states(desired.units)
         return Observed(
             unit_files=unit_files,
             runtime_files=runtime,
             services=tuple(_observe_services(desired.profiles)),
-            active_units=self._manager.active(desired.units),
+            active_units=tuple(
+                unit for unit, state in states.items() if state in ("active", "activating")
+            ),
+            failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
             empty_scopes=tuple(
                 scope
                 for profile in desired.profiles

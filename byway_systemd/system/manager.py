@@ -56,18 +56,20 @@ class Manager:
     def start(self, unit: str) -> None:
         """Start a unit, and wait until its cgroup or state is there (at most 2 s)."""
         self._call(b"StartUnit", b"ss", [unit.encode(), b"replace"])
-        self._wait(lambda: unit in self.active([unit]), f"{unit} did not start")
+        self._wait(
+            lambda: self.states([unit]).get(unit) in ("active", "activating", "failed"),
+            f"{unit} did not start",
+        )
 
     def stop(self, unit: str) -> None:
         """Ask for a unit to be stopped."""
         self._call(b"StopUnit", b"ss", [unit.encode(), b"replace"])
 
-    def active(self, units: Iterable[str]) -> tuple[str, ...]:
-        """Return those of ``units`` that are active, reloading or activating."""
+    def states(self, units: Iterable[str]) -> dict[str, str]:
+        """Return the ActiveState of ``units``: ``active``, ``activating``, ``failed`` ..."""
         names = [unit.encode() for unit in units]
-        states = ("active", "reloading", "activating")
         rows = self._call(b"ListUnitsByNames", b"as", [names])
-        return tuple(row[0].decode() for row in rows if row[3].decode() in states)
+        return {row[0].decode(): row[3].decode() for row in rows}
 
     def place(self, pid: int, start: int, name: str, slice_: str, marker: Marker) -> str:
         """Move a process and its descendants into a new scope of ``slice_``; return the scope.
