@@ -72,7 +72,7 @@ def _main_text(context: Context) -> str:
     if not path.exists():
         return ""
     context.config()
-    return path.read_text()
+    return path.read_bytes().decode()  # read_text() would lose CRLF line ends
 
 
 def _replace_config(context: Context, text: str) -> None:

@@ -33,7 +33,7 @@ def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
         apps.add_line(str(app), indent=_indent(apps.as_string()))
     else:
         apps.append(str(app))
-    return tomlkit.dumps(document)
+    return _with_line_ends_of(text, tomlkit.dumps(document))
 
 
 def remove_app(text: str, app: App) -> str:
@@ -47,6 +47,13 @@ def remove_app(text: str, app: App) -> str:
                 del apps[index]
                 return str(tomlkit.dumps(document))
     raise NotFoundError(f"not listed in this file: {app}")
+
+
+def _with_line_ends_of(before: str, after: str) -> str:
+    """Give the lines tomlkit made the file's own ends, where these are CRLF throughout."""
+    if before.count("\r\n") == before.count("\n") > 0:
+        return after.replace("\r\n", "\n").replace("\n", "\r\n")
+    return after
 
 
 def _indent(array: str) -> str:

@@ -31,9 +31,9 @@ def can_take(rule: RoutingRule, mark: int) -> bool:
     """Return whether a foreign rule could decide about packets of this machine that carry ``mark``.
 
     A rule that needs other mark bits cannot; neither can the local table's, nor one for a single
-    source or incoming link, other than ``lo``: the kernel's name for what is sent from here (ip-rule(8)). An
-    inverted rule (``not fwmark ...``) takes all but what fits every selector it has. What cannot be
-    told counts as taking.
+    source or incoming link, other than ``lo``: that is where what is sent from here comes in
+    (ip-rule(8)). An inverted rule (``not fwmark ...``) takes all but what fits every selector it
+    has. What cannot be told counts as taking.
     """
     # l3mdev (a VRF's rule, preference 1000) takes only what belongs to a VRF: it has no table.
     if rule.table == LOCAL_TABLE or (rule.table == 0 and rule.has_other_selectors):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.apps import RefusedError
+from byway_systemd.core.errors import UsageError
 from byway_systemd.core.parse import parse_config
 from byway_systemd.core.units import SOURCE, render_unit_files
 from byway_systemd.system.files import find_templates, read_config, write_atomically
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 def unit_files(root: Path, main: Path | None = None) -> Files:
     """Return the unit files of the configuration, rendered only when they must be.
 
-    ``main`` replaces /etc/byway, and is never remembered. Raises ConfigError.
+    ``main`` replaces /etc/byway, and is never remembered. Raises ConfigError, and UsageError for a
+    name that could not stand in a unit file.
     """
     if main is not None:
         config = parse_config(read_config(root, main))
-        return render_unit_files(config, find_templates(), str(main.absolute()))
+        try:
+            return render_unit_files(config, find_templates(), str(main.absolute()))
+        except RefusedError as error:
+            raise UsageError(f"{error} (rename the file)") from None
     remembered = recall(str(root))
     if remembered is not None:
         return remembered
