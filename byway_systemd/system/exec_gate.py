@@ -59,6 +59,7 @@ class Gate:
     permission: ExecPermission
     targets: dict[tuple[int, int], Target] = field(default_factory=dict)
     cgroups: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    failure: str = ""
 
     def arm(self, executables: tuple[Executable, ...], profiles: tuple[Profile, ...]) -> None:
         """Mark what is listed now, and no longer what was."""
@@ -85,10 +86,15 @@ class Gate:
             try:
                 if held.pid > 0:  # 0: from outside this pid namespace
                     self._place(held)
-            except OSError:
-                pass  # the mover sees the exec too, and says what is wrong
+            except OSError as error:
+                self.failure = str(error)  # said later: nothing is logged while an exec waits
             finally:
                 self.permission.allow(held)
+
+    def describe(self) -> str:
+        """Return the gate's state, for `systemctl status`."""
+        failure = f"; could not place: {self.failure}" if self.failure else ""
+        return f"holds {len(self.targets)} files{failure}"
 
     def sweep(self) -> None:
         """Remove the cgroups nobody is in any more."""
@@ -150,7 +156,7 @@ def run_gate(
     config = _arm(gate, load, None, events, config_paths)
     gc.freeze()
     gc.disable()
-    notify(ready=True, status=f"holds {len(gate.targets)} files")
+    notify(ready=True, status=gate.describe())
     poll = select.epoll()
     poll.register(gate.permission.fileno(), select.EPOLLIN)
     poll.register(events.fileno(), select.EPOLLIN)
@@ -158,10 +164,14 @@ def run_gate(
     while True:
         for descriptor, _ in poll.poll(_ALIVE):
             if descriptor == gate.permission.fileno():
+                before = gate.failure
                 gate.admit()
+                if gate.failure != before:
+                    log.error("could not place a program: %s", gate.failure)
+                    notify(status=gate.describe())
             elif events.drain():
                 config = _arm(gate, load, config, events, config_paths)
-                notify(status=f"holds {len(gate.targets)} files")
+                notify(status=gate.describe())
         notify(watchdog=True)
         if time.monotonic() - last_scan > _RESCAN:
             last_scan = time.monotonic()

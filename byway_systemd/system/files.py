@@ -103,6 +103,14 @@ def find_templates() -> dict[str, str]:
     raise FileNotFoundError("byway's templates are missing: install it again")
 
 
+def find_build() -> str:
+    """Return the build metadata that the installation recorded; empty in a checkout."""
+    for above in Path(__file__).parents:
+        with suppress(OSError):
+            return (above / "share/byway/build").read_text().strip()
+    return ""
+
+
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Write ``path`` so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

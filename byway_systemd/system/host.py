@@ -52,7 +52,8 @@ class Host:
         """The installed version (PEP 440)."""
         from importlib.metadata import version  # noqa: PLC0415 - 30 ms
 
-        return version("byway-systemd")
+        build = files.find_build()
+        return version("byway-systemd") + (f"+{build}" if build else "")
 
     def config_files(self) -> tuple[ConfigFile, ...]:
         """Read the configuration's files."""

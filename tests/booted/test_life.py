@@ -192,8 +192,12 @@ def test_generator_and_the_verb_agree(machine: Machine, byway: Byway) -> None:
         assert machine.get(f"/run/systemd/generator/{file}") == machine.get(f"/tmp/generated/{file}")
     checked = machine.run(
         "systemd-analyze verify --man=no --recursive-errors=one byway.service byway-gate.service"
-        " byway-reconcile.service byway-reconcile.timer byway.slice byway-lte.slice"
+        " byway-reconcile.service byway-reconcile.timer byway.slice byway-lte.slice",
+        check=False,
     )
-    assert checked.stderr == ""
+    # systemd 252 says so of the line that newer ones need, and keeps the one above it.
+    old = "byway.service:12: Failed to parse service type, ignoring: notify-reload"
+    said = [line for line in checked.stderr.splitlines() if not line.endswith(old)]
+    assert said == []
     byway.configure("nonsense")
     assert machine.run("systemctl daemon-reload", check=False).rc == 0
