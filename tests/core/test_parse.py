@@ -137,8 +137,8 @@ def test_says_where_and_what_and_what_to_do(text: str, line: int, key: str, mess
     [
         ("interfce = 1", "did you mean interface?"),
         ("app = 1", "did you mean apps?"),
-        ("[direct]\ngatway = 1", "did you mean direct.gateway?"),
-        ("[dirct]\ngateway = 1", "did you mean direct?"),
+        ("[direct]\ngatewy = 1", "did you mean direct.gateway?"),
+        ("[direkt]\ngateway = 1", "did you mean direct?"),
         ("[profile.lte]\niterface = 1", "did you mean profile.lte.interface?"),
         ("zzzzzz = 1", "remove it; byway.toml(5) lists the known keys"),
     ],

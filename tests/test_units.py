@@ -1,0 +1,115 @@
+"""The static unit files: their order, what systemd says of them, and how exposed they are."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from verification import SYSTEM_UNITS, UNITS, lay_out_units, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = sorted(
+    path.name for path in UNITS.iterdir() if path.suffix in {".service", ".slice", ".timer"}
+)
+# In the order of systemd.unit(5), systemd.service(5), systemd.timer(5), systemd.kill(5) and
+# systemd.resource-control(5), as systemd's own units have them.
+ORDER = [
+    "Description", "Documentation", "DefaultDependencies", "Requires", "BindsTo", "PartOf",
+    "Conflicts", "After", "Before", "Wants", "RefuseManualStop", "ConditionPathExists",
+    "StartLimitIntervalSec",
+    "Type", "ExecStart", "ExecReload", "ExecStopPost", "Restart", "RestartPreventExitStatus", "RestartSec", "TimeoutStartSec",
+    "WatchdogSec", "KillMode", "Slice", "Delegate", "LimitNOFILE", "OOMScoreAdjust", "LogLevelMax",
+    "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory",
+    "OnActiveSec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec", "AccuracySec",
+    "WantedBy",
+]  # fmt: skip
+HARDENING = {
+    "CapabilityBoundingSet", "DevicePolicy", "LockPersonality", "MemoryDenyWriteExecute",
+    "NoNewPrivileges", "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome",
+    "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables",
+    "ProtectProc", "ProtectSystem", "RestrictAddressFamilies", "RestrictNamespaces",
+    "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallFilter", "UMask",
+}  # fmt: skip
+# systemd-analyze security, in tenths: what each is now; lower it when it falls.
+EXPOSURE = {"byway.service": 45, "byway-gate.service": 45}
+
+
+def sections(name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in (UNITS / name).read_text().splitlines():
+        if line.startswith("["):
+            section = line
+            assert section not in found, "a section stands once"
+            found[section] = []
+        elif line and not line.startswith("#"):
+            found[section].append(line.partition("=")[0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("root")
+    lay_out_units(path)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sections_are_in_order(name: str) -> None:
+    order = ["[Unit]", "[Service]", "[Slice]", "[Timer]", "[Install]"]
+    assert list(sections(name)) == [section for section in order if section in sections(name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_are_in_systemds_order_then_hardening_by_alphabet(name: str) -> None:
+    for section, keys in sections(name).items():
+        plain = [key for key in keys if key not in HARDENING]
+        hardening = [key for key in keys if key in HARDENING]
+        assert keys == plain + hardening, f"{section}: hardening comes last"
+        assert hardening == sorted(hardening), section
+        assert plain == sorted(plain, key=ORDER.index), section
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_it_is(name: str) -> None:
+    assert sections(name)["[Unit]"][:2] == ["Description", "Documentation"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_systemd_has_nothing_to_say(name: str, root: Path) -> None:
+    assert verify(root, name) == ""
+
+
+def test_systemd_would_say_so(root: Path) -> None:
+    for number, line in enumerate(("[Service]\nType=x", "[Unit]\nDescriptio=x", "[Servise]\na=b")):
+        name = f"byway-odd{number}.service"
+        (root / SYSTEM_UNITS / name).write_text(f"{line}\n[Service]\nExecStart=/usr/bin/byway\n")
+        assert verify(root, name) != ""
+    (root / SYSTEM_UNITS / "byway-odd.service").write_text("[Service]\nExecStart=/usr/bin/none\n")
+    assert "not executable" in verify(root, "byway-odd.service")
+
+
+@pytest.mark.parametrize("name", EXPOSURE)
+def test_exposure_does_not_grow(name: str) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
+    bound = EXPOSURE[name]
+    done = subprocess.run(
+        [*command, f"--threshold={bound}", str(UNITS / name)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+    lower = subprocess.run(
+        [*command, "--threshold=20", str(UNITS / name)], capture_output=True, check=False
+    )
+    assert lower.returncode != 0, "the bound can fail"
+
+
+def test_every_service_runs_what_is_installed() -> None:
+    for name in NAMES:
+        for line in (UNITS / name).read_text().splitlines():
+            if line.startswith("ExecStart="):
+                program = line.partition("=")[2].split()[0]
+                assert program in ("/usr/bin/byway", "/usr/lib/byway/bin/byway-poke")
