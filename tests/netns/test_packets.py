@@ -255,7 +255,7 @@ def test_prerouting_sees_the_cgroup_of_a_listener(world: World, version: int, ki
     table = NftTable("byway", chains, (NftSet("apps", SetKind.CGROUP, world.ids()[:1]),))
     world.client.run(lambda: install(table))
     assert _reach(world, version, kind) == "served"
-    assert counters(world)["listener"][0] == 1
+    assert counters(world)["listener"][0] >= 1  # a lost packet is sent again as a new flow
 
 
 def _reach(world: World, version: int, kind: str) -> str:
@@ -289,7 +289,8 @@ def _reach(world: World, version: int, kind: str) -> str:
                 try:
                     caller.connect(address)
                     return exchange(caller)
-                except ConnectionRefusedError:
+                except (ConnectionRefusedError, TimeoutError):
+                    # Not listening yet: the refusal, of no socket in the cgroup, may go by the VPN.
                     continue
         return "refused"
 
