@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from byway_systemd.cli.output import write_error
@@ -13,6 +14,9 @@ from byway_systemd.system.host import Host, describe_os_error
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may be anything
+            stream.reconfigure(errors="backslashreplace")
     host = Host()
     parser = build_parser(lambda: host.version)
     namespace = parser.parse_args(arguments)

@@ -19,12 +19,11 @@ NAMES = sorted(
 ORDER = [
     "Description", "Documentation", "DefaultDependencies", "Requires", "BindsTo", "PartOf",
     "Conflicts", "After", "Before", "Wants", "RefuseManualStop", "ConditionPathExists",
-    "StartLimitIntervalSec",
-    "Type", "ExecStart", "ExecReload", "ExecStopPost", "Restart", "RestartPreventExitStatus", "RestartSec", "TimeoutStartSec",
-    "WatchdogSec", "KillMode", "Slice", "Delegate", "LimitNOFILE", "OOMScoreAdjust", "LogLevelMax",
-    "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory",
-    "OnActiveSec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec", "AccuracySec",
-    "WantedBy",
+    "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStopPost", "Restart",
+    "RestartPreventExitStatus", "RestartSec", "TimeoutStartSec", "WatchdogSec", "KillMode",
+    "Slice", "Delegate", "LimitNOFILE", "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory",
+    "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec",
+    "OnUnitInactiveSec", "AccuracySec", "WantedBy",
 ]  # fmt: skip
 HARDENING = {
     "CapabilityBoundingSet", "DevicePolicy", "LockPersonality", "MemoryDenyWriteExecute",
@@ -84,7 +83,7 @@ def test_systemd_has_nothing_to_say(name: str, root: Path) -> None:
 
 
 def test_systemd_would_say_so(root: Path) -> None:
-    for number, line in enumerate(("[Service]\nType=x", "[Unit]\nDescriptio=x", "[Servise]\na=b")):
+    for number, line in enumerate(("[Service]\nType=x", "[Unit]\nDescriptio=x", "[Sectio]\na=b")):
         name = f"byway-odd{number}.service"
         (root / SYSTEM_UNITS / name).write_text(f"{line}\n[Service]\nExecStart=/usr/bin/byway\n")
         assert verify(root, name) != ""

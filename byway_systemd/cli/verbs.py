@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from byway_systemd.cli.output import write
 from byway_systemd.core.config import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ class _ShowVersion(argparse.Action):
         _values: object,
         _option: str | None = None,
     ) -> None:
-        parser.exit(message=f"byway {self.const()}\n")
+        write(f"byway {self.const()}")  # parser.exit(message=...) would write to standard error
+        parser.exit()
 
 
 def build_parser(version: Callable[[], str]) -> argparse.ArgumentParser:

@@ -1,0 +1,436 @@
+"""The daemon over fakes: what happens outside becomes a move or a reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fake_system import FakeSystem
+from worlds import CURL, configured, laptop
+
+from byway_systemd import daemon
+from byway_systemd.core.desired import TABLES, Desired
+from byway_systemd.core.errors import ConfigError, Problem
+from byway_systemd.core.network import Family, RoutingRule
+from byway_systemd.core.operations import AddRule, PlaceProcess
+from byway_systemd.core.plan import plan
+from byway_systemd.daemon import Coalescer, Daemon, World
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from byway_systemd.core.observed import Executable, Observed, Process
+
+PATIENCE = 5.0  # seconds, for what usually takes milliseconds
+
+
+class Machine(FakeSystem):
+    """A FakeSystem that counts looks, and leaves processes out where the network is looked at."""
+
+    full = network = 0
+    broken: OSError | None = None
+
+    def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
+        if self.broken:
+            raise self.broken
+        observed = super().observe(desired, previous)
+        if previous is None:
+            self.full += 1
+            return observed
+        self.network += 1
+        return replace(observed, processes=())
+
+
+class Events:
+    """An event source a test can send to; reads give what ``answer`` says."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self._reader, self._writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._reader.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def send(self) -> None:
+        self._writer.send(b"x")
+
+    def drain(self) -> Any:
+        self._reader.recv(10)
+        return self.answer
+
+    read = drain
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+@dataclass
+class Outside:
+    """The world of the daemon, and what it was told."""
+
+    machine: Machine = field(default_factory=lambda: Machine(laptop()))
+    execs: Events = field(default_factory=lambda: Events([]))
+    network: Events = field(default_factory=lambda: Events(answer=True))
+    config: Events = field(default_factory=lambda: Events(answer=True))
+    desired: Desired | ConfigError = field(default_factory=configured)
+    processes: dict[int, Process] = field(default_factory=dict)
+    published: list[dict[str, Any]] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    watched: list[Observed] = field(default_factory=list)
+    looked_at: list[int] = field(default_factory=list)
+
+    def load(self) -> Desired:
+        if isinstance(self.desired, ConfigError):
+            raise self.desired
+        return self.desired
+
+    def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
+        self.looked_at.append(pid)
+        return self.processes.get(pid)
+
+    def world(self, **changes: Any) -> World:
+        world = World(
+            system=self.machine,
+            load=self.load,
+            observe_process=self.observe_process,
+            exec_events=self.execs,
+            network_events=(self.network,),
+            config_events=self.config,
+            watch=self.watched.append,
+            publish=self.published.append,
+            notify=lambda **fields: self.told.append(fields),
+        )
+        return replace(world, **changes)
+
+    def in_sync(self) -> bool:
+        return plan(self.load(), self.machine.observed) == ()
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    made = Outside()
+    yield made
+    for source in (made.execs, made.network, made.config):
+        source.close()
+
+
+def live(outside: Outside, story: Callable[[], Awaitable[None]], **changes: Any) -> None:
+    """Run the daemon; when it is ready tell the story, then stop it and look for leaks."""
+
+    async def run() -> None:
+        running = asyncio.create_task(Daemon(outside.world(**changes)).run())
+        await until(lambda: outside.told or running.done())
+        if running.done():
+            await running
+        await story()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, PATIENCE)
+        await asyncio.sleep(0)  # a cancelled task ends in the next round
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
+
+    asyncio.run(run())
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what it waits for is a plain value
+            await asyncio.sleep(0.002)
+
+
+async def nothing() -> None:
+    """Tell no story."""
+
+
+def bad_config() -> ConfigError:
+    return ConfigError((Problem("f", 1, "apps", "wrong", "right it"),))
+
+
+def test_start_puts_everything_up_then_says_ready(outside: Outside) -> None:
+    async def story() -> None:
+        assert outside.in_sync()
+        assert outside.told[0] == {"ready": True, "status": "1 apps by wwan0"}
+        assert outside.published[-1]["in_sync"]
+        assert outside.watched == [outside.machine.observed]
+        await until(lambda: {"watchdog": True} in outside.told)
+
+    live(outside, story)
+
+
+def test_sigterm_takes_everything_down_and_leaves_what_runs(outside: Outside) -> None:
+    live(outside, nothing)
+    after = outside.machine.observed
+    assert (after.table, after.saved_sysctls) == (None, ())
+    assert not [route for route in after.routes if route.table in TABLES]
+    assert set(after.rules) == set(laptop().rules)
+    assert after.processes[0].cgroup.startswith("/byway.slice/")
+
+
+def test_nothing_is_put_up_again_after_it_was_taken_down(outside: Outside) -> None:
+    async def story() -> None:
+        outside.network.send()
+        outside.config.send()
+        outside.execs.answer = None
+        outside.execs.send()
+
+    live(outside, story)
+    assert plan(Desired.empty(), outside.machine.observed) == ()
+
+
+def test_bad_configuration_at_start_is_an_error(outside: Outside) -> None:
+    outside.desired = bad_config()
+    with pytest.raises(ConfigError):
+        live(outside, nothing)
+    assert outside.machine.applied == []
+
+
+def test_exec_is_placed(outside: Outside) -> None:
+    outside.machine.observed = replace(laptop(), processes=())
+    process = replace(laptop().processes[0], pid=200)
+    outside.processes[200] = process
+
+    async def story() -> None:
+        outside.machine.observed = replace(outside.machine.observed, processes=(process,))
+        outside.execs.answer = [200, 200, 201]
+        outside.execs.send()
+        await until(lambda: outside.machine.observed.processes[0].cgroup != process.cgroup)
+        assert isinstance(outside.machine.applied[-1], PlaceProcess)
+        assert outside.looked_at == [200, 201], "one look a process"
+        full = outside.machine.full
+        # systemd-executor may have pulled it back: it is looked at once more
+        await until(lambda: outside.looked_at == [200, 201, 200])
+        assert outside.machine.full == full, "an exec is no reason to look at everything"
+
+    live(outside, story)
+
+
+def test_exec_that_cannot_be_placed_does_no_harm(outside: Outside) -> None:
+    refusing = Machine(
+        replace(laptop(), processes=()), lambda operation: isinstance(operation, PlaceProcess)
+    )
+    outside.machine = refusing
+    outside.processes[200] = replace(laptop().processes[0], pid=200)
+
+    async def story() -> None:
+        outside.execs.answer = [200]
+        outside.execs.send()
+        await until(lambda: outside.looked_at == [200, 200])
+
+    live(outside, story)
+
+
+def test_lost_events_are_made_up_for_by_a_full_look(outside: Outside) -> None:
+    async def story() -> None:
+        full = outside.machine.full
+        outside.machine.observed = replace(outside.machine.observed, processes=laptop().processes)
+        outside.execs.answer = None
+        outside.execs.send()
+        await until(lambda: outside.machine.full > full)
+        assert outside.in_sync()
+
+    live(outside, story)
+
+
+def test_without_process_events_it_says_so(outside: Outside) -> None:
+    async def story() -> None:
+        assert outside.published[-1]["placement"]["process_events"] == "not here"
+
+    live(outside, story, exec_events=None, placement_note="not here")
+
+
+def test_network_change_is_repaired_at_once(outside: Outside) -> None:
+    async def story() -> None:
+        outside.machine.observed = replace(
+            outside.machine.observed, rules=laptop().rules, table=None
+        )
+        full = outside.machine.full
+        outside.network.send()
+        await until(outside.in_sync)
+        assert outside.machine.full == full, "only the network was looked at"
+        assert outside.published[-1]["processes"], "the processes are still known"
+
+    live(outside, story)
+
+
+def test_change_that_does_not_matter(outside: Outside) -> None:
+    outside.network.answer = False
+
+    async def story() -> None:
+        before = outside.machine.network
+        outside.network.send()
+        await asyncio.sleep(0.05)
+        assert outside.machine.network == before
+
+    live(outside, story)
+
+
+def test_burst_is_one_look_and_one_more(outside: Outside) -> None:
+    async def story() -> None:
+        before = outside.machine.network
+        for _ in range(100):
+            outside.network.send()
+        await until(lambda: outside.machine.network > before)
+        await asyncio.sleep(0.1)
+        assert outside.machine.network - before <= 4
+
+    live(outside, story)
+
+
+def test_repair_war_slows_down_and_never_stops(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_QUIET", 0.001)
+    monkeypatch.setattr(daemon, "_MOST_QUIET", 0.02)
+    added: list[float] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        ended = loop.time() + 1.0
+        while loop.time() < ended:
+            rival = outside.machine.observed
+            if any(rule.table in TABLES for rule in rival.rules):
+                added.append(loop.time())
+                outside.machine.observed = replace(rival, rules=laptop().rules)
+            outside.network.send()
+            await asyncio.sleep(0.001)
+        outside.network.answer = False
+        await asyncio.sleep(0.05)
+        assert outside.in_sync(), "the last word is byway's"
+
+    live(outside, story)
+    gaps = [later - earlier for earlier, later in pairwise(added)]
+    assert len(gaps) > 20
+    assert sum(gaps[-5:]) > 3 * sum(gaps[1:6])
+    assert max(gaps) < 0.5
+
+
+def test_sighup_loads_the_configuration(outside: Outside) -> None:
+    async def story() -> None:
+        outside.desired = configured(priority=500)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: {"reloading": True} in outside.told and outside.in_sync())
+        assert {rule.preference for rule in outside.machine.observed.rules} >= {490}
+        await until(lambda: "ready" in outside.told[-1])
+
+    live(outside, story)
+
+
+def test_changed_file_loads_the_configuration_once(outside: Outside) -> None:
+    async def story() -> None:
+        outside.desired = configured(priority=500)
+        for _ in range(20):
+            outside.config.send()
+        await until(outside.in_sync)
+        await asyncio.sleep(0.25)
+        assert outside.told.count({"reloading": True}) <= 2
+
+    live(outside, story)
+
+
+def test_bad_configuration_keeps_the_last(outside: Outside) -> None:
+    good = configured()
+
+    async def story() -> None:
+        before = outside.machine.observed
+        outside.desired = bad_config()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: outside.published[-1]["config_problems"])
+        assert outside.machine.observed == before
+        assert outside.published[-1]["config_problems"] == ["f:1: apps: wrong (right it)"]
+        assert "refused" in outside.told[-1]["status"]
+        # What it still has in force is kept up.
+        outside.machine.observed = replace(before, table=None)
+        outside.network.send()
+        await until(lambda: plan(good, outside.machine.observed) == ())
+        outside.desired = good
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: not outside.published[-1]["config_problems"])
+
+    live(outside, story)
+
+
+def test_sigusr1_looks_at_everything(outside: Outside) -> None:
+    async def story() -> None:
+        outside.machine.observed = laptop()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await until(outside.in_sync)
+
+    live(outside, story)
+
+
+def test_failure_is_published_and_tried_again(outside: Outside) -> None:
+    refused = True
+    outside.machine = Machine(laptop(), lambda o: refused and isinstance(o, AddRule))
+
+    async def story() -> None:
+        nonlocal refused
+        assert len(outside.published[-1]["failures"]) == 2
+        assert not outside.published[-1]["in_sync"]
+        refused = False
+        outside.network.send()
+        await until(outside.in_sync)
+        assert outside.published[-1]["failures"] == []
+
+    live(outside, story)
+
+
+def test_system_that_cannot_be_looked_at_is_looked_at_again(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_RETRY", 0.02)
+
+    async def story() -> None:
+        outside.machine.broken = OSError("busy")
+        outside.machine.observed = laptop()
+        outside.network.send()
+        await asyncio.sleep(0.05)
+        outside.machine.broken = None
+        await until(outside.in_sync)
+
+    live(outside, story)
+
+
+def test_rival_rule_is_overtaken(outside: Outside) -> None:
+    async def story() -> None:
+        rival = RoutingRule(Family.IPV4, 5270, 52, protocol=3)
+        observed = outside.machine.observed
+        outside.machine.observed = replace(observed, rules=(*observed.rules, rival))
+        outside.network.send()
+        await until(outside.in_sync)
+        own = {r.preference for r in outside.machine.observed.rules if r.table in TABLES}
+        assert own == {5269, 11590}
+
+    live(outside, story)
+    assert CURL.app in configured().profiles[0].apps
+
+
+@pytest.mark.parametrize(("leading", "calls"), [(True, [1, 2]), (False, [0, 1])])
+def test_coalescer(leading: bool, calls: list[int]) -> None:
+    count = 0
+
+    def react() -> None:
+        nonlocal count
+        count += 1
+
+    async def run() -> list[int]:
+        coalescer = Coalescer(react, 0.02, leading=leading)
+        for _ in range(5):
+            coalescer.trigger()
+        at_once = count
+        await asyncio.sleep(0.1)
+        later = count
+        coalescer.trigger()
+        coalescer.cancel()
+        after = count
+        await asyncio.sleep(0.05)
+        assert count == after, "cancelled"
+        return [at_once, later]
+
+    assert asyncio.run(run()) == calls
