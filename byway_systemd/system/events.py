@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.config import GATE_CGROUP, Profile
+from byway_systemd.system.cgroups import MOUNT
 from byway_systemd.system.file_events import FileEvents, watched_files
 from byway_systemd.system.netlink_events import (
     NFTABLES_EVENTS,
@@ -15,7 +18,6 @@ from byway_systemd.system.process_events import ExecEvents, LostEventsError
 
 if TYPE_CHECKING:
     import socket
-    from pathlib import Path
 
     from byway_systemd.core.observed import Observed
 
@@ -56,8 +58,8 @@ class ExecSource:
             return None
 
 
-class ConfigSource:
-    """Changes of the configuration's files, and of what it lists."""
+class FileSource:
+    """Changes of files: the configuration and what it lists, or the cgroups of slices."""
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
         """Watch ``paths`` (the last part may be a pattern) from now on."""
@@ -89,7 +91,13 @@ def open_exec_source() -> tuple[ExecSource | None, str]:
         return None, f"no process events here ({error.strerror}); scanned by the timer instead"
 
 
-def open_network_sources() -> tuple[NetworkSource, ...]:
-    """Return the sources of network changes; raise OSError."""
+def open_network_sources() -> tuple[NetworkSource | FileSource, ...]:
+    """Return the sources of changes that steering depends on; raise OSError.
+
+    A slice that is made anew has a new cgroup id; inotify tells, as cgroups are made by mkdir(2).
+    """
     groups = (ROUTING_EVENTS, NFTABLES_EVENTS)
-    return tuple(NetworkSource(open_event_socket(group)) for group in groups)
+    top = Profile().slice_cgroup
+    cgroups = (top, f"{top}/byway-*.slice", f"{GATE_CGROUP}/*")
+    paths = tuple(Path(f"{MOUNT}{cgroup}") for cgroup in cgroups)
+    return (*(NetworkSource(open_event_socket(group)) for group in groups), FileSource(paths))

@@ -225,7 +225,7 @@ class Host:
 
         exec_source, note = events.open_exec_source()
         standard = tuple(self._root / name for name in files.CONFIG_PATHS)
-        changes = events.ConfigSource((self._main.absolute(),) if self._main else standard)
+        changes = events.FileSource((self._main.absolute(),) if self._main else standard)
 
         def tell(**fields: Any) -> None:
             if fields.get("watchdog"):

@@ -30,6 +30,12 @@ PINGER = """
 import select, socket, sys, time
 links = {"10.64.0.2": "direct", "192.168.1.10": "wlan0", "203.0.113.9": "vpn"}
 poll, open_sockets, end = select.poll(), {}, time.monotonic() + float(sys.argv[1])
+def report(answered, sent):
+    try:
+        address = answered.recv(100).split()[0].decode()
+        print(f"{sent:.4f} {links.get(address, address)}", flush=True)
+    except OSError:
+        print(f"{sent:.4f} refused", flush=True)
 print("ready", flush=True)
 while time.monotonic() < end:
     now = time.monotonic()
@@ -41,14 +47,13 @@ while time.monotonic() < end:
     except OSError:
         print(f"{now:.4f} refused", flush=True)
     for number, _ in poll.poll(5):
-        answered, sent = open_sockets.pop(number)
         poll.unregister(number)
-        try:
-            address = answered.recv(100).split()[0].decode()
-            print(f"{sent:.4f} {links.get(address, address)}", flush=True)
-        except OSError:
-            print(f"{sent:.4f} refused", flush=True)
+        report(*open_sockets.pop(number))
     time.sleep(0.005)
+while open_sockets and (answers := poll.poll(1000)):  # what is under way still
+    for number, _ in answers:
+        poll.unregister(number)
+        report(*open_sockets.pop(number))
 for sender, sent in open_sockets.values():
     print(f"{sent:.4f} lost", flush=True)
 """
