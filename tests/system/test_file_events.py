@@ -1,0 +1,115 @@
+"""inotify by names: what is told of, and what is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from byway_systemd.core.apps import parse_app
+from byway_systemd.core.observed import Executable
+from byway_systemd.system.file_events import FileEvents, watched_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def events() -> Iterator[FileEvents]:
+    opened = FileEvents()
+    yield opened
+    opened.close()
+
+
+def replace(path: Path) -> None:
+    path.with_name("temporary").write_text("x")
+    path.with_name("temporary").replace(path)
+
+
+CHANGES: list[Callable[[Path], object]] = [
+    lambda path: path.write_text("new"),
+    lambda path: path.unlink(),
+    replace,
+    lambda path: path.rename(path.with_name("away")),
+    lambda path: path.chmod(0o600),
+    os.utime,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_a_watched_name(
+    events: FileEvents, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "byway.toml"
+    path.write_text("old")
+    events.watch([path])
+    assert not events.drain()
+    change(path)
+    assert events.drain()
+    assert not events.drain()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_a_neighbour(
+    events: FileEvents, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("old")
+    events.watch([tmp_path / "byway.toml"])
+    change(other)
+    assert not events.drain()
+
+
+def test_reading_is_no_change(events: FileEvents, tmp_path: Path) -> None:
+    path = tmp_path / "byway.toml"
+    path.write_text("old")
+    events.watch([path])
+    path.read_text()
+    assert not events.drain()
+
+
+@pytest.mark.parametrize(("name", "seen"), [("a.toml", True), ("a.conf", False), ("toml", False)])
+def test_pattern(events: FileEvents, tmp_path: Path, name: str, seen: bool) -> None:
+    events.watch([tmp_path / "*.toml"])
+    (tmp_path / name).write_text("")
+    assert events.drain() is seen
+
+
+def test_names_add_up(events: FileEvents, tmp_path: Path) -> None:
+    events.watch([tmp_path / "a"])
+    events.watch([tmp_path / "b"])
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("")
+        assert events.drain()
+
+
+def test_directory_that_does_not_exist_yet(events: FileEvents, tmp_path: Path) -> None:
+    path = tmp_path / "one/two/byway.toml"
+    events.watch([path])
+    (tmp_path / "other").mkdir()
+    assert not events.drain()
+    (tmp_path / "one").mkdir()
+    assert events.drain()
+    events.watch([path])  # as the daemon does after every change
+    (tmp_path / "one/two").mkdir()
+    assert events.drain()
+    events.watch([path])
+    path.write_text("")
+    assert events.drain()
+
+
+def test_directory_that_goes_away(events: FileEvents, tmp_path: Path) -> None:
+    directory = tmp_path / "conf.d"
+    directory.mkdir()
+    events.watch([directory / "*.toml"])
+    directory.rmdir()
+    assert events.drain()
+
+
+def test_watched_files_are_every_name_of_a_program() -> None:
+    executable = Executable(parse_app("/opt/*/app"), "default", "/opt/x/app", "/srv/app")
+    assert watched_files((executable,)) == {
+        Path("/opt/x/app"), Path("/srv/app"), Path("/opt/*/app"),
+    }  # fmt: skip
