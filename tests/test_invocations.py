@@ -147,7 +147,8 @@ def test_check(config: str, bad: str) -> None:
     done = byway("--config", bad, "config", "check")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        f"{bad}:1: apps[0]: not absolute: 'firefox' (write the full path, such as /usr/bin/firefox)",
+        f"{bad}:1: apps[0]: not absolute: 'firefox' "
+        "(write the full path, such as /usr/bin/firefox)",
         f"{bad}:2: interfacee: unknown key (did you mean interface?)",
     ]
 
