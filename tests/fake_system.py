@@ -118,6 +118,13 @@ class FakeSystem:
     def _DeleteTable(self, _: op.DeleteTable) -> dict[str, Any]:  # noqa: N802
         return {"table": None}
 
+    def _AttachMarker(self, o: op.AttachMarker) -> dict[str, Any]:  # noqa: N802
+        return {"markers": (*self.observed.markers, (o.path, o.mark))}
+
+    def _DetachMarker(self, o: op.DetachMarker) -> dict[str, Any]:  # noqa: N802
+        kept = (marker for marker in self.observed.markers if marker != (o.path, o.mark))
+        return {"markers": tuple(kept)}
+
     def _PlaceProcess(self, o: op.PlaceProcess) -> dict[str, Any]:  # noqa: N802
         slice_ = "" if o.slice == "byway.slice" else f"/{o.slice}"
         cgroup = f"/byway.slice{slice_}/byway-{o.pid}.scope"

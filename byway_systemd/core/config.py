@@ -29,8 +29,8 @@ class WhenDown(StrEnum):
     VPN = "vpn"
 
 
-class Gate(StrEnum):
-    """Whether the exec gate is used."""
+class Switch(StrEnum):
+    """Whether something is used where the kernel can do it."""
 
     AUTO = "auto"
     OFF = "off"
@@ -81,7 +81,8 @@ class Config:
     reconcile: int = 5_000_000
     mark_mask: int = 0x3F000000
     priority: int = 11600
-    gate: Gate = Gate.AUTO
+    gate: Switch = Switch.AUTO
+    socket_marker: Switch = Switch.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +207,14 @@ SETTINGS: tuple[Setting, ...] = (
         Setting(f"profile.*.{s.key}", s.read, s.default, s.meaning, s.is_list)
         for s in (*_PROFILE_SETTINGS, *_LINK_SETTINGS)
     ),
-    Setting("placement.gate", _read_choice(Gate), Gate.AUTO, "hold an exec until it is placed"),
+    Setting("placement.gate", _read_choice(Switch), Switch.AUTO, "hold an exec until it is placed"),
     Setting("kernel.mark_mask", _read_mark_mask, "0x3f000000", "the mark bits byway may use"),
+    Setting(
+        "kernel.socket_marker",
+        _read_choice(Switch),
+        Switch.AUTO,
+        "mark sockets by eBPF when they are made, not only their packets",
+    ),
     Setting("kernel.priority", _read_priority, "11600", "where byway's routing rules stand"),
 )
 

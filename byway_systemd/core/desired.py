@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_SERVICE, Config, Gate
+from byway_systemd.core.config import GATE_SERVICE, Config, Switch
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -32,7 +32,8 @@ class Desired:
 
     ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
     generator writes them from this configuration, so that a reload is all they need.
-    ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run.
+    ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run,
+    ``marks_sockets`` whether sockets are marked when they are made.
     """
 
     exits: tuple[Exit, ...] = ()
@@ -42,6 +43,7 @@ class Desired:
     has_generator: bool = False
     runs_timer: bool = False
     runs_gate: bool = False
+    marks_sockets: bool = False
 
     @classmethod
     def empty(cls) -> Desired:
@@ -83,5 +85,6 @@ def desire(
         unit_files,
         has_generator=has_generator,
         runs_timer=runs_units and config.reconcile > 0,
-        runs_gate=runs_units and config.gate is not Gate.OFF,
+        marks_sockets=config.socket_marker is not Switch.OFF,
+        runs_gate=runs_units and config.gate is not Switch.OFF,
     )

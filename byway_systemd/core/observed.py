@@ -72,12 +72,13 @@ class Service:
 class Observed:
     """Everything a plan compares with.
 
-    ``cgroup_ids`` are (path, id) of the slices that exist. ``sysctls`` are (key, value) of those
-    asked for; ``saved_sysctls`` what byway found there before it changed them. ``unit_files`` are
-    (relative path, text) of byway's own files in effect, ``runtime_files`` the paths of those that
-    byway itself wrote, not the generator. ``active_units``
-    and ``failed_units`` of those asked for. ``empty_scopes``
-    are scopes byway made whose last process has ended.
+    ``cgroup_ids`` are (path, id) of the slices that exist, ``markers`` (path, mark) of byway's
+    programs on them; ``marker_fault`` says why the kernel cannot have any. ``sysctls`` are (key,
+    value) of those asked for; ``saved_sysctls`` what byway found there before it changed them.
+    ``unit_files`` are (relative path, text) of byway's own files in effect, ``runtime_files`` the
+    paths of those that byway itself wrote, not the generator. ``active_units`` and
+    ``failed_units`` of those asked for. ``empty_scopes`` are scopes byway made whose last process
+    has ended.
     """
 
     links: tuple[Link, ...] = ()
@@ -87,6 +88,8 @@ class Observed:
     sysctls: tuple[tuple[str, str], ...] = ()
     saved_sysctls: tuple[tuple[str, str], ...] = ()
     cgroup_ids: tuple[tuple[str, int], ...] = ()
+    markers: tuple[tuple[str, int], ...] = ()
+    marker_fault: str = ""
     unit_files: tuple[tuple[str, str], ...] = ()
     runtime_files: tuple[str, ...] = ()
     executables: tuple[Executable, ...] = ()

@@ -134,6 +134,25 @@ class DeleteTable:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachMarker:
+    """Mark every socket that is made in a cgroup."""
+
+    path: str
+    mark: int
+    mask: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetachMarker:
+    """Mark new sockets of a cgroup no more."""
+
+    path: str
+    mark: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceProcess:
     """Move a process and its descendants into a scope of a slice.
 
@@ -175,6 +194,8 @@ Operation = (
     | ReplaceTable
     | UpdateSet
     | DeleteTable
+    | AttachMarker
+    | DetachMarker
     | PlaceProcess
     | ReturnProcess
 )

@@ -1,8 +1,8 @@
 """The plan: what must be done so that what is observed becomes what is desired.
 
 ``plan`` is pure, and everything byway shows or does goes through it. Order of building up: unit
-files, reload, units, sysctls, routes, rules, nftables, processes. Order of taking down: the
-reverse, so that marked traffic never meets a missing route.
+files, reload, units, sysctls, routes, rules, nftables, markers, processes. Order of taking down:
+the reverse, so that marked traffic never meets a missing route.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from byway_systemd.core.network import Family
 from byway_systemd.core.operations import (
     AddRoute,
     AddRule,
+    AttachMarker,
     DeleteRoute,
     DeleteRule,
     DeleteTable,
+    DetachMarker,
     Operation,
     ReloadManager,
     RemoveUnitFile,
@@ -51,6 +53,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     up_rules, down_rules = _plan_rules(desired, uplinks, observed)
     up_table, down_table = _plan_table(desired, uplinks, observed)
     up_sysctls, down_sysctls = _plan_sysctls(uplinks, observed)
+    attached, detached = _plan_markers(desired, uplinks, observed)
     return (
         *up_files,
         *_plan_units(desired, observed),
@@ -58,7 +61,9 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         *up_routes,
         *up_rules,
         *up_table,
+        *attached,
         *plan_placement(desired, observed),
+        *detached,
         *down_table,
         *down_rules,
         *down_routes,
@@ -222,6 +227,31 @@ def _plan_sets(table: NftTable, wanted: TableOutline, seen: TableOutline) -> lis
         for want, have in zip(wanted.sets, seen.sets, strict=True)
         if want.elements != have.elements
     ]
+
+
+def _plan_markers(
+    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    existing = {path for path, _ in observed.cgroup_ids}
+    wanted = {
+        (cgroup, uplink.exit.mark)
+        for uplink in uplinks
+        for cgroup in uplink.exit.profile.cgroups
+        if desired.marks_sockets
+        and not observed.marker_fault
+        # A slice that is missing has been started by then; the gate's cgroups come with the gate.
+        and (cgroup in existing or cgroup == uplink.exit.profile.slice_cgroup)
+    }
+    because = "its sockets take the direct link's own address"
+    up: list[Operation] = [
+        AttachMarker(cgroup, mark, desired.mark_mask, because)
+        for cgroup, mark in sorted(wanted - {*observed.markers})
+    ]
+    down: list[Operation] = [
+        DetachMarker(cgroup, mark, "its sockets are not to be marked")
+        for cgroup, mark in sorted({*observed.markers} - wanted)
+    ]
+    return up, down
 
 
 def plan_placement(desired: Desired, observed: Observed) -> Iterator[Operation]:

@@ -41,7 +41,10 @@ def build_status(
             for app in profile.apps
         ],
         "processes": _present_processes(desired, observed),
-        "placement": {"exec_gate": _gate_state(desired, observed)},
+        "placement": {
+            "exec_gate": _gate_state(desired, observed),
+            "socket_marker": _marker_state(desired, observed),
+        },
         "warnings": find_warnings(desired, observed),
     }
 
@@ -50,6 +53,12 @@ def _gate_state(desired: Desired, observed: Observed) -> str:
     if not desired.runs_gate:
         return "off"
     return "active" if GATE_SERVICE in observed.active_units else "not running"
+
+
+def _marker_state(desired: Desired, observed: Observed) -> str:
+    if not desired.marks_sockets:
+        return "off"
+    return f"not available: {observed.marker_fault}" if observed.marker_fault else "active"
 
 
 def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> JsonObject:

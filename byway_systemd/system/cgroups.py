@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from byway_systemd.core.config import GATE_CGROUP
 from byway_systemd.core.errors import UnsupportedError
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -64,6 +65,13 @@ def members(cgroup: str) -> list[tuple[int, str]]:
             path = directory[len(str(MOUNT)) :]
             found += [(int(line), path) for line in file]
     return found
+
+
+def steered_cgroups() -> list[str]:
+    """Return the cgroups that can carry a socket marker: byway's slices and the gate's."""
+    patterns = ("byway.slice", "byway.slice/byway-*.slice", f"{GATE_CGROUP[1:]}/*/")
+    found = (path for pattern in patterns for path in sorted(MOUNT.glob(pattern)))
+    return [str(path)[len(str(MOUNT)) :] for path in found]
 
 
 def empty_scopes(slice_cgroup: str) -> list[str]:

@@ -17,6 +17,7 @@ from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.processes import observe_processes
 from byway_systemd.system.routing import Routing
+from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
 from byway_systemd.system.sysctls import observe_sysctl, write_sysctl
 
@@ -42,6 +43,8 @@ class Machine:
         self._nftables = Nftables()
         self._manager = Manager()
         self._state = State(root)
+        self._markers = SocketMarkers()
+        self._marker_fault = self._markers.probe()
         self._apply: dict[type, Callable[[Any], None]] = {
             op.WriteUnitFile: lambda o: files.write_unit_file(root, o.path, o.text),
             op.RemoveUnitFile: lambda o: files.remove_unit_file(root, o.path),
@@ -57,6 +60,8 @@ class Machine:
             op.ReplaceTable: lambda o: self._nftables.replace_table(_resolve(o.table)),
             op.UpdateSet: self._update_set,
             op.DeleteTable: lambda o: self._nftables.delete_table(o.name),
+            op.AttachMarker: lambda o: self._markers.attach(_cgroup(o.path), o.mark, o.mask),
+            op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
             op.PlaceProcess: self._place,
             op.ReturnProcess: lambda o: self._manager.give_back(o.pid, o.start, o.origin),
         }
@@ -80,6 +85,8 @@ class Machine:
             sysctls=_observe_sysctls(links),
             saved_sysctls=tuple(sorted(self._state.saved_sysctls().items())),
             cgroup_ids=_observe_ids(desired.profiles),
+            markers=self._observe_markers(),
+            marker_fault=self._marker_fault,
             processes=(),
         )
         if previous is not None:
@@ -110,6 +117,15 @@ class Machine:
             ),
         )
 
+    def _observe_markers(self) -> tuple[tuple[str, int], ...]:
+        if self._marker_fault:
+            return ()
+        return tuple(
+            (cgroup, mark)
+            for cgroup in cgroups.steered_cgroups()
+            for mark in self._markers.observe(_cgroup(cgroup))
+        )
+
     def _write_sysctl(self, operation: op.WriteSysctl) -> None:
         if operation.save and (before := observe_sysctl(operation.key)) is not None:
             self._state.save_sysctl(operation.key, before)
@@ -138,6 +154,10 @@ class Machine:
     def _place(self, operation: op.PlaceProcess) -> None:
         marker = Marker(operation.origin, operation.app)
         self._manager.place(operation.pid, operation.start, operation.name, operation.slice, marker)
+
+
+def _cgroup(path: str) -> str:
+    return f"{cgroups.MOUNT}{path}"
 
 
 def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ CASES = [
         "update set near4 +a +b +c +d ...",
     ),
     (op.DeleteTable("byway", "w"), "delete table byway"),
+    (op.AttachMarker("/byway.slice", 1, 3, "w"), "attach marker /byway.slice"),
+    (op.DetachMarker("/byway.slice", 1, "w"), "detach marker /byway.slice"),
     (
         op.PlaceProcess(5, 1, "curl", "/usr/bin/curl", "byway.slice", "/o", "w"),
         "place process 5 (curl) into byway.slice",

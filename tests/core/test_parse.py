@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from byway_systemd.core.config import SETTINGS, Config, Gate, Profile, WhenDown
+from byway_systemd.core.config import SETTINGS, Config, Profile, Switch, WhenDown
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import ConfigFile, app_entries, parse_config
 
@@ -56,7 +56,7 @@ def test_reads_every_setting() -> None:
     default, lte = config.profiles
     assert (default.gateway, default.gateway6) == ("10.0.0.1", "fe80::1")
     assert (default.when_down, lte.when_down) == (WhenDown.VPN, WhenDown.BLOCK)
-    assert (config.gate, config.mark_mask, config.priority) == (Gate.OFF, 0xFF0000, 500)
+    assert (config.gate, config.mark_mask, config.priority) == (Switch.OFF, 0xFF0000, 500)
     assert (config.reconcile, lte.name, lte.interface) == (0, "lte", "wwan1")
     assert apps(lte) == ["unit:a.service", "/opt/*/b"]
     assert (lte.slice, default.slice) == ("byway-lte.slice", "byway.slice")
