@@ -49,7 +49,10 @@ def edit_config(context: Context, _arguments: Namespace) -> ExitCode:
     """Edit the configuration; what is not valid is not saved."""
     _require_root(context, "config edit")
     path = context.config_path()
-    text = path.read_text() if path.exists() else ""
+    try:
+        text = path.read_text() if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start} (save it as UTF-8)") from None
     rejected = path.with_name(path.name + ".rejected")
     edited = context.edit_text(rejected.read_text() if rejected.exists() else text)
     if edited == text:

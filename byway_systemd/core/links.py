@@ -103,17 +103,22 @@ def find_uplink(exit_: Exit, observed: Observed) -> Uplink:
 def _best_link(observed: Observed) -> Link | None:
     """Return the link of the best default route that is not a tunnel's: IPv4 first, low metric."""
     links = {link.index: link for link in observed.links}
+    # A VPN that replaces the default route keeps a host route to its server by the old gateway.
     candidates = [
-        (links[route.link].kind == "ppp", route.family, route.metric, route.link)
+        (not route.is_default, links[route.link].kind == "ppp", *_order(route), route.link)
         for route in observed.routes
-        if route.is_default
+        if (route.is_default or (route.gateway and not _is_local(route.destination)))
         and route.table == MAIN_TABLE
         and route.kind is RouteKind.UNICAST
         and route.link in links
         and links[route.link].up
         and not is_tunnel(links[route.link])
     ]
-    return links[min(candidates)[3]] if candidates else None
+    return links[min(candidates)[-1]] if candidates else None
+
+
+def _order(route: Route) -> tuple[int, int]:
+    return (route.family, route.metric)
 
 
 def _find_defaults(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.desired import TABLES
@@ -27,13 +27,14 @@ def is_own_rule(rule: RoutingRule) -> bool:
     return rule.table in TABLES and rule.protocol == PROTOCOL_KERNEL
 
 
-def can_take(rule: RoutingRule, mark: int) -> bool:
+def can_take(rule: RoutingRule, mark: int, own: tuple[IPv4Address | IPv6Address, ...]) -> bool:
     """Return whether a foreign rule could decide about packets of this machine that carry ``mark``.
 
-    A rule that needs other mark bits cannot; neither can the local table's, nor one for a single
-    source or incoming link, other than ``lo``: that is where what is sent from here comes in
-    (ip-rule(8)). An inverted rule (``not fwmark ...``) takes all but what fits every selector it
-    has. What cannot be told counts as taking.
+    A rule that needs other mark bits cannot; neither can the local table's, nor one for sources
+    that none of this machine's ``own`` addresses is in, nor one for an incoming link but ``lo``:
+    that is where what is sent from here comes in (ip-rule(8)). An inverted
+    rule (``not fwmark ...``) takes all but what fits every selector it has. What cannot be told
+    counts as taking.
     """
     # l3mdev (a VRF's rule, preference 1000) takes only what belongs to a VRF: it has no table.
     if rule.table == LOCAL_TABLE or (rule.table == 0 and rule.has_other_selectors):
@@ -41,7 +42,7 @@ def can_take(rule: RoutingRule, mark: int) -> bool:
     fits_mark = mark & rule.mask == rule.mark
     if rule.inverted:
         return not (rule.mask and fits_mark and _selects_mark_alone(rule))
-    return fits_mark and rule.input_link in ("", "lo") and not _is_narrow(rule.source)
+    return fits_mark and rule.input_link in ("", "lo") and _fits_source(rule, own)
 
 
 def plan_preference(
@@ -53,13 +54,14 @@ def plan_preference(
     when the rival is gone. Never less than 2.
     """
     wanted = desired.base + DIRECT_MARK_OFFSET
+    own = tuple(ip_interface(a).ip for link in observed.links for a in link.addresses)
     rivals = [
         rule.preference
         for rule in observed.rules
         if rule.family is family
         and rule.preference > 0
         and not is_own_rule(rule)
-        and any(can_take(rule, mark) for mark in marks)
+        and any(can_take(rule, mark, own) for mark in marks)
     ]
     lowest = min(rivals, default=wanted + 1)
     return max(_LOWEST_PREFERENCE, min(wanted, lowest - 1))
@@ -83,5 +85,8 @@ def _selects_mark_alone(rule: RoutingRule) -> bool:
     return not other and rule.first_uid < 0 and not rule.has_other_selectors
 
 
-def _is_narrow(source: str) -> bool:
-    return bool(source) and ip_network(source).prefixlen > 1
+def _fits_source(rule: RoutingRule, own: tuple[IPv4Address | IPv6Address, ...]) -> bool:
+    if not rule.source:
+        return True
+    network = ip_network(rule.source)
+    return network.prefixlen == 0 or any(address in network for address in own)

@@ -50,6 +50,7 @@ class Target:
 
     app: str
     profile: Profile
+    path: str
 
 
 @dataclass(slots=True)
@@ -67,18 +68,17 @@ class Gate:
         targets = {}
         for executable in executables:
             if executable.state in (FileState.PROGRAM, FileState.SCRIPT) and _may_hold(executable):
-                target = Target(str(executable.app), by_name[executable.profile])
+                target = Target(
+                    str(executable.app), by_name[executable.profile], executable.real_path
+                )
                 targets[executable.device, executable.inode] = target
-                with suppress(OSError):  # it may have gone since it was looked at
-                    self.permission.mark(executable.real_path)
-        gone = self.targets.keys() - targets.keys()
+        for file in self.targets.keys() - targets.keys():
+            with suppress(OSError):  # the file has gone, and its mark with it
+                self.permission.unmark(self.targets[file].path)
         self.targets = targets
-        if gone:
-            self.permission.unmark_all()
-            for executable in executables:
-                if (executable.device, executable.inode) in targets:
-                    with suppress(OSError):
-                        self.permission.mark(executable.real_path)
+        for target in targets.values():
+            with suppress(OSError):  # it may have gone since it was looked at
+                self.permission.mark(target.path)
 
     def admit(self) -> None:
         """Place and release every exec that waits."""
@@ -150,10 +150,20 @@ def run_gate(
     # Out of descriptors the kernel denies the exec: have as many as it takes.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    gate = Gate(ExecPermission())
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
+    _serve(Gate(ExecPermission()), load, events, notify, config_paths)
+
+
+def _serve(
+    gate: Gate,
+    load: Callable[[], Config],
+    events: FileEvents,
+    notify: Callable[..., None],
+    config_paths: tuple[Path, ...],
+) -> None:
     config = _arm(gate, load, None, events, config_paths)
+    # What is there now stays: the collector need not walk it while an exec waits.
     gc.freeze()
     gc.disable()
     notify(ready=True, status=gate.describe())

@@ -21,7 +21,7 @@ _libc.fanotify_mark.argtypes = (
 
 _CLOEXEC, _NONBLOCK, _CLASS_CONTENT = 0x1, 0x2, 0x4
 _UNLIMITED_QUEUE, _UNLIMITED_MARKS, _REPORT_PIDFD = 0x10, 0x20, 0x80
-_MARK_ADD, _MARK_REMOVE, _MARK_FLUSH = 0x1, 0x2, 0x80
+_MARK_ADD, _MARK_REMOVE = 0x1, 0x2
 _OPEN_EXEC_PERM = 0x40000
 _ALLOW = 1
 _AT_FDCWD = -100
@@ -65,9 +65,9 @@ class ExecPermission:
         """Hold the exec of the file at ``path`` (by inode); raise OSError."""
         self._change(_MARK_ADD, _OPEN_EXEC_PERM, path.encode(errors="surrogateescape"))
 
-    def unmark_all(self) -> None:
-        """Remove every mark."""
-        self._change(_MARK_FLUSH, 0, b"/")
+    def unmark(self, path: str) -> None:
+        """Hold the exec of the file at ``path`` no more; raise OSError."""
+        self._change(_MARK_REMOVE, _OPEN_EXEC_PERM, path.encode(errors="surrogateescape"))
 
     def read(self) -> Iterator[HeldExec]:
         """Yield the execs that wait; each must be answered by ``allow``."""

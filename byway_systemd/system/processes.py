@@ -68,7 +68,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         path = os.readlink(f"{base}/exe")  # noqa: PTH115
         device, inode = identify(f"{base}/exe")
         script = _script(pid) if has_scripts else ""
-        namespace = os.readlink(f"{base}/ns/mnt")  # noqa: PTH115
+        in_host_namespace = os.readlink(f"{base}/ns/mnt") == _host_namespace()  # noqa: PTH115
     except OSError:
         return None
     cgroup = cgroup_of(pid)
@@ -77,7 +77,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         pid, start, path, device, inode, cgroup, script,
         origin=marker.origin if marker else "",
         app=marker.app if marker else "",
-        in_host_namespace=namespace == _host_namespace(),
+        in_host_namespace=in_host_namespace,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 # Without the timer: what heals, heals by events.
 CONFIG = 'interface = "wwan0"\nreconcile = "0"\n'
-LINK_BACK = "ip address replace 10.64.0.2/24 dev wwan0; ip route replace default via 10.64.0.1 dev wwan0 metric 700"
+LINK_BACK = (
+    "ip address replace 10.64.0.2/24 dev wwan0;"
+    "ip route replace default via 10.64.0.1 dev wwan0 metric 700"
+)
 EVENTS = {
     "nft flush ruleset": "nft flush ruleset",
     "rules deleted": "ip rule del lookup byway; ip -6 rule del lookup byway",
@@ -38,7 +41,11 @@ MAY_LEAK = {"nft flush ruleset", "rules deleted"}
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_heals(
-    machine: Machine, topology: Topology, byway: Byway, event: str, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
+    topology: Topology,
+    byway: Byway,
+    event: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Datagrams from the slice go by the direct link again."""
     byway.configure(CONFIG)
@@ -47,12 +54,14 @@ def test_heals(
     pings = byway.heal(EVENTS[event])
     seconds = time_to_heal(pings)
     with capsys.disabled():
-        print(f"\n  {event}: healed in {seconds * 1000:.0f} ms, median of datagrams {median(t for t, _ in pings):.1f} s")
+        sys.stdout.write(f"\n  {event}: healed in {seconds * 1000:.0f} ms\n")
     assert {way for _, way in pings if way == "direct"}, "the control saw nothing"
     if event not in MAY_LEAK:
         assert not [ping for ping in pings if ping[1] == "vpn"]
     assert pings[-1][1] == "direct"
-    machine.run("ip rule del pref 100 2>/dev/null; ip address del 10.64.0.77/24 dev wwan0 2>/dev/null; true")
+    machine.run(
+        "ip rule del pref 100 2>/dev/null; ip address del 10.64.0.77/24 dev wwan0 2>/dev/null; true"
+    )
 
 
 def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> None:
@@ -66,8 +75,10 @@ def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> N
     assert topology
 
 
-def test_wg_quicks_rules_keep_their_order(machine: Machine, topology: Topology, byway: Byway) -> None:
-    """Its `suppress_prefixlength 0` stands in front of its own table, and byway in front of both."""
+def test_wg_quicks_rules_keep_their_order(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """Its `suppress_prefixlength 0` stands in front of its table, and byway in front of both."""
     byway.configure(CONFIG)
     byway.start()
     for _ in range(2):
@@ -123,16 +134,21 @@ def test_slice_stopped_and_started(machine: Machine, topology: Topology, byway: 
     assert seen_from(machine, in_slice) == "wwan0"
 
 
-def test_timer_repairs_without_the_daemon(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_timer_repairs_without_the_daemon(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
     """Hung, the daemon answers nobody: the timer's service does the work itself."""
     byway.configure('interface = "wwan0"\nreconcile = "1s"\n')
     topology.vpn_up()
     machine.put("/etc/systemd/system/byway.service.d/hang.conf", "[Service]\nWatchdogSec=0\n")
     byway.start()
     pid = byway.main_pid()
-    machine.run(f"kill -STOP {pid}; touch -d '-1 minute' /run/byway/daemon.pid; nft delete table inet byway")
+    machine.run(
+        f"kill -STOP {pid}; touch -d '-1 minute' /run/byway/daemon.pid; nft delete table inet byway"
+    )
     machine.wait_until(
-        "b'inet byway' in __import__('subprocess').check_output(['nft', 'list', 'tables'])", timeout=40
+        "b'inet byway' in __import__('subprocess').check_output(['nft', 'list', 'tables'])",
+        timeout=40,
     )
     machine.run(f"kill -CONT {pid}")
 
@@ -146,5 +162,7 @@ def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
     machine.run(f"kill -STOP {pid}")
     process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
     machine.run(f"kill -CONT {pid}")
-    machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup")
+    machine.wait_until(
+        "'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup"
+    )
     process.stop()

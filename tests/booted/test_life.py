@@ -27,7 +27,12 @@ def test_stop_leaves_nothing_but_running_apps(
     byway.stop()
     assert byway.traces() == before
     assert process.ended() is None
-    assert machine.run("systemctl is-active byway byway-gate byway-reconcile.timer", check=False).stdout.split() == ["inactive"] * 3
+    assert (
+        machine.run(
+            "systemctl is-active byway byway-gate byway-reconcile.timer", check=False
+        ).stdout.split()
+        == ["inactive"] * 3
+    )
     # What the generator remembers is not of this run: it works without the daemon.
     assert machine.run("ls /run/byway").stdout.split() == ["generated.json"]
     process.stop()
@@ -47,7 +52,9 @@ def test_crash_keeps_flows_and_is_repaired(
     flow.write("while it is dead\n")
     flow.wait_for("while it is dead")
     assert seen_from(machine, [LISTED]) == "wwan0"
-    machine.wait_until("open('/run/byway/daemon.pid').read() != args['old']", old=f"{old}\n", timeout=30)
+    machine.wait_until(
+        "open('/run/byway/daemon.pid').read() != args['old']", old=f"{old}\n", timeout=30
+    )
     byway.settle()
     flow.write("and after\n")
     flow.wait_for("and after")
@@ -87,9 +94,7 @@ def test_reload(machine: Machine, topology: Topology, byway: Byway) -> None:
     assert seen_from(machine, [LISTED]) == "wlan0"
     byway.configure('reconcile = "1m30s"\n' + CONFIG)
     show = "systemctl show byway-reconcile.timer -P TimersMonotonic | tr ';' '\\n'"
-    machine.wait_until(
-        "'1min 30s' in __import__('subprocess').getoutput(args['show'])", show=show
-    )
+    machine.wait_until("'1min 30s' in __import__('subprocess').getoutput(args['show'])", show=show)
     byway.configure('reconcile = "0"\n' + CONFIG)
     machine.wait_until(
         "__import__('subprocess').call(['systemctl', 'is-active', '-q', 'byway-reconcile.timer'])"
@@ -105,12 +110,12 @@ def test_bad_reload_keeps_the_last_good_one(
     byway.configure(CONFIG)
     topology.vpn_up()
     byway.start()
-    bad = CONFIG + 'intrface = "wlan0"\n[direct]\nwhen_down = "never"\n'
+    bad = CONFIG + 'interfaces = "wlan0"\n[direct]\nwhen_down = "never"\n'
     byway.configure(bad)
     byway.settle("len($['config_problems']) == 2")
     assert seen_from(machine, [LISTED]) == "wwan0"
     shown = byway.run("status", check=False)
-    assert "byway.toml:3: intrface: unknown key (did you mean interface?)" in shown.stdout
+    assert "byway.toml:3: interfaces: unknown key (did you mean interface?)" in shown.stdout
     checked = byway.run("config check", check=False)
     assert checked.rc == 2
     assert "byway.toml:5: direct.when_down" in checked.stderr
@@ -152,8 +157,16 @@ def test_without_root(machine: Machine, byway: Byway) -> None:
     byway.configure(CONFIG)
     byway.start()
     machine.run("id -u alice >/dev/null 2>&1 || useradd alice")
-    for verb, code in (("status", 0), ("list", 0), ("config check", 0), ("add /opt/app/real", 4),
-                       ("apply", 4), ("plan", 4), ("reconcile", 4), ("run true", 4)):
+    for verb, code in (
+        ("status", 0),
+        ("list", 0),
+        ("config check", 0),
+        ("add /opt/app/real", 4),
+        ("apply", 4),
+        ("plan", 4),
+        ("reconcile", 4),
+        ("run true", 4),
+    ):
         done = machine.run(f"byway {verb}", user="alice", check=False)
         assert done.rc == code, done
         assert "Traceback" not in done.stderr
@@ -178,18 +191,23 @@ def test_foreground(machine: Machine, topology: Topology, byway: Byway) -> None:
 def test_generator_and_the_verb_agree(machine: Machine, byway: Byway) -> None:
     """`byway generate DIR` writes what stands in /run/systemd/generator, and systemd accepts it."""
     byway.configure(
-        'interface = "wwan0"\nreconcile = "1m30s"\napps = ["unit:ssh.service", "unit:a@b.service"]\n'
+        'interface = "wwan0"\nreconcile = "1m30s"\n'
+        'apps = ["unit:ssh.service", "unit:a@b.service"]\n'
         '[profile.lte]\ninterface = "lte%i"\napps = ["unit:c.service"]\n'
     )
-    machine.run("systemctl daemon-reload; rm -rf /tmp/generated; mkdir /tmp/generated")
-    byway.run("generate /tmp/generated")
-    files = byway.run("generate /tmp/generated").stdout.split()
+    machine.run("systemctl daemon-reload; rm -rf /root/generated; mkdir /root/generated")
+    byway.run("generate /root/generated")
+    files = byway.run("generate /root/generated").stdout.split()
     assert len(files) == 6
     for file in files:
-        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(f"/tmp/generated/{file}")
+        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(
+            f"/root/generated/{file}"
+        )
     machine.run(["systemctl", "daemon-reload"])  # from what was remembered
     for file in files:
-        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(f"/tmp/generated/{file}")
+        assert machine.get(f"/run/systemd/generator/{file}") == machine.get(
+            f"/root/generated/{file}"
+        )
     checked = machine.run(
         "systemd-analyze verify --man=no --recursive-errors=one byway.service byway-gate.service"
         " byway-reconcile.service byway-reconcile.timer byway.slice byway-lte.slice",

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 IN_SLICE = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice"]
 OWN_ADDRESS = (
-    "import socket,sys; s = socket.create_connection((sys.argv[1], 7000));"
-    "print(s.getsockname()[0])"
+    "import socket,sys; s = socket.create_connection((sys.argv[1], 7000));print(s.getsockname()[0])"
 )
 OBSERVE = (
     "import subprocess; result = subprocess.run(['/usr/lib/byway/bin/python3', '-Ic',"
     "'from byway_systemd.system.socket_marker import *;"
-    "print(SocketMarkers().observe(\"/sys/fs/cgroup/byway.slice\"))'],"
+    'print(SocketMarkers().observe("/sys/fs/cgroup/byway.slice"))\'],'
     "capture_output=True, text=True).stdout"
 )
 # Allows the tunnel, the loopback and what carries byway's mark, as a VPN's kill switch may.

@@ -65,7 +65,9 @@ def test_every_way(
     if order == "vpn restarted":
         topology.vpn_down()
         topology.vpn_up()
-    byway.settle("$['profiles'][0]['sharing'] == " + repr("dedicated" if link == "wwan0" else "shared"))
+    byway.settle(
+        "$['profiles'][0]['sharing'] == " + repr("dedicated" if link == "wwan0" else "shared")
+    )
     seen, wanted = {}, {}
     with topology.capture("wg0") as tunnel:
         for family in (4, 6):
@@ -94,8 +96,9 @@ def test_near_networks_stay_near(machine: Machine, topology: Topology, byway: By
     byway.start()
     neighbour = machine.spawn(["nsenter", "--net=/run/netns/lan", "probe", "-l", "7000"])
     machine.wait_until(
-        "subprocess.call(['ping', '-c1', '-W1', '192.168.1.77']) == 0"
-        .replace("subprocess", "__import__('subprocess')")
+        "subprocess.call(['ping', '-c1', '-W1', '192.168.1.77']) == 0".replace(
+            "subprocess", "__import__('subprocess')"
+        )
     )
     for address in ("192.168.1.77", "2001:db8:1::77"):
         assert seen_from(machine, [LISTED], to=address) == "wlan0"
@@ -132,7 +135,9 @@ def test_running_program_is_moved_and_moved_back(machine: Machine, byway: Byway)
     assert "/byway.slice/" in machine.get(f"/proc/{process.pid}/cgroup")
     assert "moved" in byway.run("status").stdout
     byway.configure('interface = "wwan0"\n')
-    machine.wait_until("open(args['path']).read() == args['home']", path=f"/proc/{process.pid}/cgroup", home=home)
+    machine.wait_until(
+        "open(args['path']).read() == args['home']", path=f"/proc/{process.pid}/cgroup", home=home
+    )
     process.stop()
 
 
@@ -151,7 +156,9 @@ def test_inbound(machine: Machine, topology: Topology, byway: Byway) -> None:
 
 def test_strict_reverse_path_filter(machine: Machine, topology: Topology, byway: Byway) -> None:
     """rp_filter=1 everywhere, and the setting byway needs is put back when it stops."""
-    machine.run(["sysctl", "-q", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.wwan0.rp_filter=1"])
+    machine.run(
+        ["sysctl", "-q", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.wwan0.rp_filter=1"]
+    )
     key = "/proc/sys/net/ipv4/conf/wwan0/src_valid_mark"
     before = machine.get(key)
     byway.configure('interface = "wwan0"\napps = ["/opt/app/listed"]\n')
@@ -162,7 +169,9 @@ def test_strict_reverse_path_filter(machine: Machine, topology: Topology, byway:
         assert seen_from(machine, [LISTED], protocol=protocol) == "wwan0"
     byway.stop()
     assert machine.get(key) == before
-    machine.run(["sysctl", "-q", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.wwan0.rp_filter=0"])
+    machine.run(
+        ["sysctl", "-q", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.wwan0.rp_filter=0"]
+    )
 
 
 def test_two_profiles(machine: Machine, topology: Topology, byway: Byway) -> None:
@@ -206,7 +215,9 @@ def test_link_down_blocks_or_takes_the_vpn(
 def test_a_drop_in_is_enough(machine: Machine, topology: Topology, byway: Byway) -> None:
     """`systemctl edit`: Slice=byway.slice in any service, and limits on the slice."""
     machine.put("/etc/systemd/system/other.service", JOB)
-    machine.put("/etc/systemd/system/other.service.d/override.conf", "[Service]\nSlice=byway.slice\n")
+    machine.put(
+        "/etc/systemd/system/other.service.d/override.conf", "[Service]\nSlice=byway.slice\n"
+    )
     machine.put("/etc/systemd/system/byway.slice.d/override.conf", "[Slice]\nCPUWeight=50\n")
     machine.put("/run/job.env", "ARGUMENTS=198.51.100.10 7000\n")
     byway.configure('interface = "wwan0"\n')
@@ -214,7 +225,9 @@ def test_a_drop_in_is_enough(machine: Machine, topology: Topology, byway: Byway)
     byway.start()
     machine.run(["systemctl", "start", "other"])
     assert machine.get("/run/job.out").startswith("10.64.0.2 ")
-    shown = machine.run("systemctl show -P CPUWeight byway.slice; systemctl daemon-reload;"
-                        "systemctl show -P CPUWeight byway.slice")
+    shown = machine.run(
+        "systemctl show -P CPUWeight byway.slice; systemctl daemon-reload;"
+        "systemctl show -P CPUWeight byway.slice"
+    )
     assert shown.stdout == "50\n50\n"
     assert machine.get("/sys/fs/cgroup/byway.slice/cpu.weight") == "50\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from worlds import STANDARD_RULES, by_wg_quick, configured
@@ -42,7 +43,9 @@ def rule(preference: int = 100, table: int = 52, **selectors: object) -> Routing
         (rule(input_link="wlan0"), False),
         (rule(input_link="lo"), True),  # what this machine sends comes in by lo
         (rule(source="192.168.1.5/32"), False),
-        (rule(source="192.168.0.0/16"), False),
+        (rule(source="192.168.0.0/16"), True),  # wlan0 has an address there
+        (rule(source="172.16.0.0/12"), False),
+        (rule(source="10.99.0.2/32"), True),  # the tunnel's own: chosen before the mark
         (rule(source="0.0.0.0/1"), True),
         (rule(source="::/0"), True),
         (rule(mark=MARK, mask=0x3F000000), True),
@@ -58,7 +61,8 @@ def rule(preference: int = 100, table: int = 52, **selectors: object) -> Routing
     ],
 )
 def test_can_take(foreign: RoutingRule, takes: bool) -> None:
-    assert can_take(foreign, MARK) is takes
+    own = (ip_address("192.168.1.10"), ip_address("10.99.0.2"))
+    assert can_take(foreign, MARK, own) is takes
 
 
 @pytest.mark.parametrize(

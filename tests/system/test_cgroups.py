@@ -142,7 +142,10 @@ class Held:
 
 
 @pytest.fixture
-def held(mount: Path, tmp_path: Path) -> Iterator[Held]:
+def held(mount: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    # With vfork(2) the interpreter's lock is held until the exec is done, and the gate in the same
+    # process could never let it through (docs.python.org/3/library/subprocess.html, _USE_VFORK).
+    monkeypatch.setattr(subprocess, "_USE_VFORK", False)
     made = Held(mount, Path(shutil.copy("/bin/cat", tmp_path / "cat")))
     yield made
     made.gate.permission.close()

@@ -142,7 +142,7 @@ def test_reading_is_not_held(permission: ExecPermission, program: Path) -> None:
 
 def test_nothing_is_held_after_unmarking(permission: ExecPermission, program: Path) -> None:
     permission.mark(str(program))
-    permission.unmark_all()
+    permission.unmark(str(program))
     assert ended(spawn(program)) == 0
 
 
