@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import GATE_CGROUP, GATE_OWN_CGROUP
-from byway_systemd.core.errors import ConfigError
+from byway_systemd.core.errors import ConfigError, UnsupportedError
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import is_below
 from byway_systemd.system.cgroups import MOUNT, Marker, cgroup_of, write_marker, write_pid
@@ -152,7 +152,14 @@ def run_gate(
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
-    _serve(Gate(ExecPermission()), load, events, notify, config_paths)
+    try:
+        permission = ExecPermission()
+    except OSError as error:
+        raise UnsupportedError(
+            f"{error.strerror} (the gate needs Linux 5.15 with fanotify permission events, outside "
+            "of containers; without it byway moves programs as it sees them)"
+        ) from None
+    _serve(Gate(permission), load, events, notify, config_paths)
 
 
 def _serve(

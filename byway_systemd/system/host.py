@@ -196,10 +196,10 @@ class Host:
 
         _log_to_stderr()
         state = State(self._root)
-        world = self._world(state)
-        state.enter()
 
         async def run() -> None:
+            world = self._world(state)
+            state.enter()
             await Daemon(world).run()
 
         code = _report_crash(lambda: asyncio.run(run()))
@@ -247,11 +247,17 @@ class Host:
 
 
 def _report_crash(run: Callable[[], None]) -> int:
-    """Run; return 0, or the code after which the service is started again."""
+    """Run; return 0, or the code after which the service is started again.
+
+    A BywayError is raised: what it is about does not get better by trying again.
+    """
     try:
         run()
-    except (BywayError, OSError):
+    except BywayError:
         raise
+    except OSError as error:
+        logging.getLogger("byway").error("%s", describe_os_error(error))
+        return _CRASHED
     except Exception:
         logging.getLogger("byway").exception("this is a bug in byway")
         return _CRASHED
