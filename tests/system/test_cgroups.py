@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,7 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Make a cgroup that stands for the root of the hierarchy; it and all below are removed."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     root = Path(next(target for _, target, kind, *_ in mounts if kind == "cgroup2"))
-    own = root / f"byway-test-{os.getpid()}"
-    own.mkdir()
+    own = Path(tempfile.mkdtemp(prefix="byway-test-", dir=root))
     monkeypatch.setattr(cgroups, "MOUNT", own)
     monkeypatch.setattr(exec_gate, "MOUNT", own)
     yield own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,9 @@ def cgroup() -> Iterator[Path]:
     """A cgroup with a child, taken away afterwards."""
     lines = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     mount = next(Path(fields[1]) for fields in lines if fields[2] == "cgroup2")
-    parent = mount / f"byway-marker-{os.getpid()}"
+    parent = Path(tempfile.mkdtemp(prefix="byway-marker-", dir=mount))
     child = parent / "child"
-    child.mkdir(parents=True)
+    child.mkdir()
     yield parent
     child.rmdir()
     parent.rmdir()
