@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PREFIX = f"byway-test-{os.getpid()}"
+_PREFIX = f"byway-test-{secrets.token_hex(4)}"  # a process number comes back
 
 
 @pytest.fixture(scope="session")
