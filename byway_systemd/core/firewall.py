@@ -60,15 +60,16 @@ def build_table(uplinks: tuple[Uplink, ...], mask: int, observed: Observed) -> N
         NftSet(_set_name(uplink.exit), SetKind.CGROUP, _elements(uplink.exit, ids))
         for uplink in uplinks
     ]
+    near = _local_sets(observed)
     return NftTable(
         TABLE_NAME,
         (
             _output(uplinks, mask),
             _prerouting(uplinks, mask),
             _source(uplinks, mask),
-            _egress(uplinks, mask, observed),
+            _egress(uplinks, mask, observed, near),
         ),
-        (*sets, *_local_sets(observed)),
+        (*sets, *near),
     )
 
 
@@ -135,7 +136,9 @@ def _source(uplinks: tuple[Uplink, ...], mask: int) -> Chain:
     return Chain("source", ChainType.NAT, Hook.POSTROUTING, _BEFORE_SOURCE_NAT, tuple(rules))
 
 
-def _egress(uplinks: tuple[Uplink, ...], mask: int, observed: Observed) -> Chain:
+def _egress(
+    uplinks: tuple[Uplink, ...], mask: int, observed: Observed, near: tuple[NftSet, ...]
+) -> Chain:
     """What is marked may leave by its direct link, or to what is near by a link not a tunnel."""
     loopback = NftRule("loopback", (MatchLink(Direction.OUT, LOOPBACK_INDEX), Verdict.ACCEPT))
     rules = [loopback]
@@ -149,9 +152,9 @@ def _egress(uplinks: tuple[Uplink, ...], mask: int, observed: Observed) -> Chain
                 rules += _both_marks(
                     uplink, mask, out, Verdict.DROP, f"never by tunnel {link.index}"
                 )
-    for nft_set in _local_sets(observed):
-        near = MatchAddress(nft_set.kind, Side.DESTINATION, nft_set.name)
-        rules.append(NftRule("near", (near, Verdict.ACCEPT)))
+    for nft_set in near:
+        match = MatchAddress(nft_set.kind, Side.DESTINATION, nft_set.name)
+        rules.append(NftRule("near", (match, Verdict.ACCEPT)))
     for uplink in uplinks:
         rules += _both_marks(uplink, mask, (Counter(),), Verdict.DROP, "never by another link")
     return Chain("egress", ChainType.FILTER, Hook.POSTROUTING, _LAST, tuple(rules))

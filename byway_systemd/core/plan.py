@@ -152,7 +152,8 @@ def _plan_routes(
     wanted = [route for uplink in uplinks for route in table_routes(uplink, observed)]
     present = [route for route in observed.routes if route.table in TABLES]
     occupied = {route.slot for route in present if route.family is Family.IPV4}
-    missing = [route for route in wanted if route not in set(present)]
+    there = set(present)
+    missing = [route for route in wanted if route not in there]
     up: list[Operation] = [
         AddRoute(route, route.slot in occupied, _why_route(route, uplinks)) for route in missing
     ]

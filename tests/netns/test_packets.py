@@ -253,9 +253,12 @@ def test_prerouting_sees_the_cgroup_of_a_listener(world: World, version: int, ki
         _chain("out", ChainType.ROUTE, Hook.OUTPUT, -150, (NftRule("carry", flow),)),
     )
     table = NftTable("byway", chains, (NftSet("apps", SetKind.CGROUP, world.ids()[:1]),))
-    world.client.run(lambda: install(table))
-    assert _reach(world, version, kind) == "served"
-    assert counters(world)["listener"][0] >= 1  # a lost packet is sent again as a new flow
+    for _ in range(3):
+        world.client.run(lambda: install(table))  # anew: the counter begins at 0
+        assert _reach(world, version, kind) == "served"
+        if counters(world)["listener"][0] == 1:
+            break  # more: a busy machine lost a packet, and it was sent again as a new flow
+    assert counters(world)["listener"][0] == 1
 
 
 def _reach(world: World, version: int, kind: str) -> str:
