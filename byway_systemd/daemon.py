@@ -108,6 +108,8 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again; a bad one is reported, and the last good one stays."""
+        if self._stopped.is_set():
+            return
         self._world.notify(reloading=True)
         try:
             self._desired = self._world.load()
@@ -125,7 +127,9 @@ class Daemon:
         self._world.notify(ready=True, status=self._summary())
 
     def reconcile_all(self) -> None:
-        """Look at everything and put it right."""
+        """Look at everything and put it right, unless byway stops: stopped stays stopped."""
+        if self._stopped.is_set():  # a signal or a timer of the loop that came late
+            return
         self._reconcile(None)
         if self._observed is not None:
             self._world.watch(self._observed)
@@ -162,6 +166,8 @@ class Daemon:
             self._place(pid)
 
     def _place(self, pid: int, *, again: bool = False) -> None:
+        if self._stopped.is_set():
+            return
         process = self._world.observe_process(pid, self._executables)
         if process is None:
             return

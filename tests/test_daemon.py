@@ -18,7 +18,7 @@ from byway_systemd import daemon
 from byway_systemd.core.desired import TABLES, Desired
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.network import Family, RoutingRule
-from byway_systemd.core.operations import AddRule, PlaceProcess
+from byway_systemd.core.operations import AddRule, DeleteTable, PlaceProcess
 from byway_systemd.core.plan import plan
 from byway_systemd.daemon import Coalescer, Daemon, World
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.operations import Operation
 
 PATIENCE = 5.0  # seconds, for what usually takes milliseconds
 
@@ -184,6 +185,36 @@ def test_nothing_is_put_up_again_after_it_was_taken_down(outside: Outside) -> No
 
     live(outside, story)
     assert plan(Desired.empty(), outside.machine.observed) == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_what_comes_while_it_is_taken_down_comes_too_late(
+    outside: Outside, number: signal.Signals
+) -> None:
+    def send_a_signal(operation: Operation) -> bool:
+        if isinstance(operation, DeleteTable):
+            os.kill(os.getpid(), number)  # the timer's service, or a reload, in that moment
+        return False
+
+    outside.machine = Machine(laptop(), send_a_signal)
+    live(outside, nothing)
+    assert plan(Desired.empty(), outside.machine.observed) == ()
+
+
+def test_process_is_not_looked_at_again_after_the_stop(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_RECHECK", 0.01)
+    outside.execs.answer = [77]
+    outside.processes[77] = replace(laptop().processes[0], pid=77)
+
+    async def story() -> None:
+        outside.execs.send()
+        await until(lambda: 77 in outside.looked_at)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    live(outside, story)
+    assert outside.looked_at == [77]
 
 
 def test_bad_configuration_at_start_is_an_error(outside: Outside) -> None:
