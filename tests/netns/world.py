@@ -141,11 +141,20 @@ def answer(name: str) -> None:
                 ready.sendto(f"{name} {peer[0]}".encode(), peer)
             elif ready.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 sockets.append(ready.accept()[0])
-            elif ready.recv(2048):
-                ready.send(f"{name} {ready.getpeername()[0]}".encode())
-            else:
+            elif not _answer_line(name, ready):
                 sockets.remove(ready)
                 ready.close()
+
+
+def _answer_line(name: str, connection: socket.socket) -> bool:
+    """Answer a line; return False when the connection has ended or was reset."""
+    try:
+        if not connection.recv(2048):
+            return False
+        connection.send(f"{name} {connection.getpeername()[0]}".encode())
+    except (ConnectionResetError, BrokenPipeError):
+        return False
+    return True
 
 
 def _bound(version: int, kind: int) -> socket.socket:

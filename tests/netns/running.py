@@ -1,0 +1,112 @@
+"""Programs in the world's client, with byway's own table, whose sockets are led over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.core.config import Profile
+from byway_systemd.core.desired import Exit
+from byway_systemd.core.firewall import build_table
+from byway_systemd.core.links import Uplink
+from byway_systemd.core.network import Family, Link, Route
+from byway_systemd.core.nftables import (
+    MatchMark,
+    MatchState,
+    NftRule,
+    NftTable,
+    SetFlowMark,
+    Verdict,
+)
+from byway_systemd.core.observed import Observed
+from byway_systemd.system.nftables import Nftables
+from byway_systemd.system.open_sockets import CutOver, cut_over
+from netns.world import TABLE, Child, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+MASK, DIRECT = 0x3F000000, 0x01000000
+
+
+def steer(world: World) -> None:
+    """Install byway's own table; the direct link's slice is the first of the world's cgroups."""
+    direct = Link(world.direct_index, "direct0")
+    observed = Observed(
+        links=(direct, Link(world.vpn_index, "vpn0", kind="wireguard")),
+        routes=(Route(Family.IPV4, 254, "10.1.0.0/24", link=direct.index),),
+        cgroup_ids=(("/byway.slice", world.cgroups[0].stat().st_ino),),
+    )
+    exit_ = Exit(Profile(interface="direct0"), DIRECT, TABLE)
+    table = build_table((Uplink(exit_, direct, (), shared=False),), MASK, observed)
+
+    def install() -> None:
+        with Nftables() as nftables:
+            nftables.replace_table(_with_marked_before(table))
+
+    world.client.run(install)
+
+
+def _with_marked_before(table: NftTable) -> NftTable:
+    """A flow of a socket that has the mark, whatever its cgroup, gets the mark as well."""
+    marked = (
+        MatchState(("new", "untracked")), MatchMark(MASK, DIRECT), SetFlowMark(MASK, DIRECT),
+        Verdict.ACCEPT,
+    )  # fmt: skip
+    rule = NftRule("default: socket marked before", marked)
+    chains = (
+        replace(chain, rules=(*chain.rules, rule)) if chain.name == "output" else chain
+        for chain in table.chains
+    )
+    return replace(table, chains=tuple(chains))
+
+
+class App:
+    """A program in the client's namespace: it runs ``before``, then ``after`` when it is told."""
+
+    def __init__(
+        self, world: World, before: Callable[[], Any], after: Callable[[Any], Any]
+    ) -> None:
+        self._world = world
+        ready, told = os.pipe(), os.pipe()
+
+        def run() -> Any:
+            os.close(told[1])
+            held = before()
+            os.write(ready[1], b".")
+            if not os.read(told[0], 1):
+                raise EOFError("the test has ended")
+            return after(held)
+
+        self.child: Child = world.client.start(run)
+        os.close(ready[1])
+        os.close(told[0])
+        assert os.read(ready[0], 1), self.child.result()
+        self._told = told
+
+    def place(self, cgroup: Path) -> None:
+        """Move it, as byway does before it leads the open sockets over."""
+        (cgroup / "cgroup.procs").write_text(str(self.child.pid), encoding="ascii")
+
+    def go_on(self) -> None:
+        """Let it run what comes after."""
+        os.write(self._told[1], b".")
+
+    def result(self) -> Any:
+        """Let it go on and return what it returns."""
+        self.go_on()
+        return self.child.result()
+
+
+def lead_over(
+    world: World,
+    *pids: int,
+    mark: int = DIRECT,
+    near: Iterable[str] = (),
+    reset: bool = True,
+) -> CutOver:
+    """Lead the open sockets of ``pids`` over, from within the client's namespace."""
+    done: CutOver = world.client.run(lambda: cut_over(pids, mark, MASK, near, reset=reset))
+    return done
