@@ -13,6 +13,7 @@ from byway_systemd.core.desired import Desired
 from byway_systemd.core.errors import BywayError, ConfigError
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.status import build_status, find_warnings
+from byway_systemd.core.steering import Steering, find_steering
 from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class Daemon:
         self._desired = Desired.empty()
         self._observed: Observed | None = None
         self._executables: tuple[Executable, ...] = ()
+        self._steering = Steering()
         self._problems: tuple[str, ...] = ()
         self._failed: tuple[str, ...] = ()
         self._warned: frozenset[str] = frozenset()
         self._repairs = 0
+        self._retry: asyncio.TimerHandle | None = None
         self._network = Coalescer(self._reconcile_network, _QUIET)
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
@@ -171,7 +174,7 @@ class Daemon:
         process = self._world.observe_process(pid, self._executables)
         if process is None:
             return
-        operation = plan_process(self._desired, process, self._executables)
+        operation = plan_process(self._desired, self._steering, process, self._executables)
         if operation is None:
             return
         failures = apply_all(self._world.system, (operation,), [], self._report)
@@ -200,11 +203,16 @@ class Daemon:
         try:
             outcome = reconcile(self._world.system, self._desired, self._report, previous)
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
-            log.error("cannot look at the system, trying again: %s", error)
-            asyncio.get_running_loop().call_later(_RETRY, self.reconcile_all)
+            if self._retry is None:
+                log.error("cannot look at the system, trying again: %s", error)
+                self._retry = asyncio.get_running_loop().call_later(_RETRY, self._try_again)
             return False
         self._finish(outcome, network_only=previous is not None)
         return bool(outcome.applied)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.reconcile_all()
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
         before = self._observed
@@ -212,6 +220,7 @@ class Daemon:
         if network_only and before is not None:
             self._observed = replace(outcome.observed, processes=before.processes)
         self._executables = wanted_executables(outcome.observed)
+        self._steering = find_steering(self._desired, outcome.observed)
         failed = tuple(f"{describe_operation(f.operation)}: {f.reason}" for f in outcome.failures)
         for failure in failed:
             if failure not in self._failed:

@@ -125,6 +125,12 @@ class FakeSystem:
         kept = (marker for marker in self.observed.markers if marker != (o.path, o.mark))
         return {"markers": tuple(kept)}
 
+    def _CutOver(self, o: op.CutOver) -> dict[str, Any]:  # noqa: N802
+        kept = {path: profile for path, profile in self.observed.cut_over if path != o.path}
+        if o.profile:
+            kept[o.path] = o.profile
+        return {"cut_over": tuple(sorted(kept.items()))}
+
     def _PlaceProcess(self, o: op.PlaceProcess) -> dict[str, Any]:  # noqa: N802
         slice_ = "" if o.slice == "byway.slice" else f"/{o.slice}"
         cgroup = f"/byway.slice{slice_}/byway-{o.pid}.scope"

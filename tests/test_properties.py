@@ -68,6 +68,7 @@ def test_stop_leaves_no_trace(first: Desired, second: Desired, observed: Observe
     assert (after.routes, after.rules, after.table) == (clean.routes, clean.rules, None)
     assert (after.sysctls, after.saved_sysctls) == (clean.sysctls, ())
     assert (after.runtime_files, after.active_units) == ((), ())
+    assert (after.markers, after.cut_over) == ((), ())
 
 
 def _foreign(observed: Observed) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import Config, Profile, WhenDown
 from byway_systemd.core.desired import TABLES, Desired, desire
 from byway_systemd.core.network import Family, Link, Route, RouteKind, RoutingRule
-from byway_systemd.core.observed import Executable, Observed, Process
+from byway_systemd.core.observed import Executable, Group, Observed, Process, Service, UserManager
 
 LO = Link(1, "lo", loopback=True, addresses=("127.0.0.1/8", "::1/128"))
 WLAN = Link(2, "wlan0", addresses=("192.168.1.10/24", "2001:db8:1::10/64"))
@@ -157,12 +157,26 @@ observeds = st.builds(
     rules=rules,
     sysctls=st.sampled_from([(), (("net/ipv4/conf/wwan0/src_valid_mark", "0"),)]),
     saved_sysctls=st.just(()),
-    cgroup_ids=st.sampled_from([(), (("/byway.slice", 77),)]),
+    cgroup_ids=st.sampled_from(
+        [
+            (),
+            (("/byway.slice", 77),),
+            (("/byway.slice", 77), ("/a.slice/c.scope", 78), ("/byway.slice/x.service", 79)),
+        ]
+    ),
     markers=st.sampled_from([(), (("/byway.slice", 0x01000000),), (("/byway.slice", 5),)]),
     marker_fault=st.just(""),
     unit_files=st.just(()),
     executables=st.sampled_from([(), (CURL,)]),
     processes=processes,
+    groups=st.sampled_from([(), (Group("/a.slice/c.scope", "default", "/usr/bin/curl"),)]),
+    services=st.sampled_from(
+        [(), (Service("x.service", "/byway.slice/x.service", "system.slice"),)]
+    ),
+    user_managers=st.sampled_from([(), (UserManager(1000, "/user.slice/u/user@1000.service"),)]),
+    cut_over=st.sampled_from(
+        [(), (("/byway.slice", "default"),), (("/byway.slice", "lte"), ("/gone", "default"))]
+    ),
     active_units=st.sampled_from([(), ("byway-reconcile.timer",)]),
     empty_scopes=st.sampled_from([(), ("byway-curl-1-2.scope",)]),
 )

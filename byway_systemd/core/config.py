@@ -29,6 +29,13 @@ class WhenDown(StrEnum):
     VPN = "vpn"
 
 
+class OnMove(StrEnum):
+    """What becomes of a running app's open connections when it changes sides."""
+
+    RESET = "reset"
+    KEEP = "keep"
+
+
 class Switch(StrEnum):
     """Whether something is used where the kernel can do it."""
 
@@ -82,6 +89,7 @@ class Config:
     mark_mask: int = 0x3F000000
     priority: int = 11600
     gate: Switch = Switch.AUTO
+    on_move: OnMove = OnMove.RESET
     socket_marker: Switch = Switch.AUTO
 
 
@@ -208,6 +216,12 @@ SETTINGS: tuple[Setting, ...] = (
         for s in (*_PROFILE_SETTINGS, *_LINK_SETTINGS)
     ),
     Setting("placement.gate", _read_choice(Switch), Switch.AUTO, "hold an exec until it is placed"),
+    Setting(
+        "placement.on_move",
+        _read_choice(OnMove),
+        OnMove.RESET,
+        "open connections of a running app that is placed: reset, or keep them until they close",
+    ),
     Setting("kernel.mark_mask", _read_mark_mask, "0x3f000000", "the mark bits byway may use"),
     Setting(
         "kernel.socket_marker",

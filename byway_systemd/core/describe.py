@@ -9,6 +9,7 @@ from byway_systemd.core.network import Family, Route, RoutingRule
 from byway_systemd.core.operations import (
     AddRoute,
     AddRule,
+    CutOver,
     DeleteRoute,
     DeleteRule,
     Operation,
@@ -17,6 +18,7 @@ from byway_systemd.core.operations import (
     ReturnProcess,
     UpdateSet,
 )
+from byway_systemd.core.steering import RELEASED
 
 if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
@@ -53,6 +55,9 @@ def _object(operation: Operation) -> str:  # noqa: PLR0911 - one case a kind of 
         case UpdateSet(name=name, add=add, remove=remove):
             changes = [f"+{element}" for element in add] + [f"-{element}" for element in remove]
             return f"{name} {' '.join(changes[:4])}{' ...' if len(changes) > 4 else ''}"
+        case CutOver(path=path, profile=profile):
+            whom = {"": "nobody", RELEASED: "the VPN"}.get(profile, profile)
+            return f"{path} to {whom}"
         case PlaceProcess(pid=pid, name=name, slice=slice_):
             return f"{pid} ({name}) into {slice_}"
         case ReturnProcess(pid=pid, origin=origin):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_SERVICE, Config, Switch
+from byway_systemd.core.config import GATE_SERVICE, Config, OnMove, Switch
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -33,7 +33,8 @@ class Desired:
     ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
     generator writes them from this configuration, so that a reload is all they need.
     ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run,
-    ``marks_sockets`` whether sockets are marked when they are made.
+    ``marks_sockets`` whether sockets are marked when they are made, ``resets_sockets`` whether
+    open connections are reset when what they belong to changes sides.
     """
 
     exits: tuple[Exit, ...] = ()
@@ -44,6 +45,7 @@ class Desired:
     runs_timer: bool = False
     runs_gate: bool = False
     marks_sockets: bool = False
+    resets_sockets: bool = True
 
     @classmethod
     def empty(cls) -> Desired:
@@ -86,5 +88,6 @@ def desire(
         has_generator=has_generator,
         runs_timer=runs_units and config.reconcile > 0,
         marks_sockets=config.socket_marker is not Switch.OFF,
+        resets_sockets=config.on_move is OnMove.RESET,
         runs_gate=runs_units and config.gate is not Switch.OFF,
     )

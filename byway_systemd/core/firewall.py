@@ -9,12 +9,11 @@ the app's socket, and marking them would send them round in a loop.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.desired import TABLE_NAME
-from byway_systemd.core.links import is_tunnel, local_routes
-from byway_systemd.core.network import LOOPBACK_INDEX, Family
+from byway_systemd.core.links import is_tunnel, near_prefixes
+from byway_systemd.core.network import LOOPBACK_INDEX
 from byway_systemd.core.nftables import (
     Chain,
     ChainType,
@@ -39,10 +38,9 @@ from byway_systemd.core.nftables import (
     Statement,
     Verdict,
 )
+from byway_systemd.core.steering import RELEASED, Steered, Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from byway_systemd.core.desired import Exit
     from byway_systemd.core.links import Uplink
     from byway_systemd.core.observed import Observed
@@ -51,70 +49,72 @@ _MANGLE = -150  # NF_IP_PRI_MANGLE
 _BEFORE_SOURCE_NAT = 99  # NF_IP_PRI_NAT_SRC is 100: the first chain that rewrites a flow wins
 _LAST = 300  # after NF_IP_PRI_NAT_SRC, before conntrack confirms the flow
 _NEW = MatchState(("new", "untracked"))
+_RELEASED_SET = "cgroups_released"
 
 
-def build_table(uplinks: tuple[Uplink, ...], mask: int, observed: Observed) -> NftTable:
+def build_table(uplinks: tuple[Uplink, ...], steering: Steering, observed: Observed) -> NftTable:
     """Return the table for these direct links (those that carry or block traffic)."""
-    ids = dict(observed.cgroup_ids)
-    sets = [
-        NftSet(_set_name(uplink.exit), SetKind.CGROUP, _elements(uplink.exit, ids))
-        for uplink in uplinks
-    ]
-    near = _local_sets(observed)
+    ids, mask = dict(observed.cgroup_ids), steering.mask
+    near = _near_sets(observed)
     return NftTable(
         TABLE_NAME,
         (
-            _output(uplinks, mask),
-            _prerouting(uplinks, mask),
+            _output(uplinks, steering),
+            _prerouting(uplinks, steering),
             _source(uplinks, mask),
             _egress(uplinks, mask, observed, near),
         ),
-        (*sets, *near),
+        (*_cgroup_sets(uplinks, steering, ids), *near),
     )
 
 
-def _output(uplinks: tuple[Uplink, ...], mask: int) -> Chain:
+def _output(uplinks: tuple[Uplink, ...], steering: Steering) -> Chain:
+    exits = {uplink.exit.profile.name: uplink.exit for uplink in uplinks}
+    mask = steering.mask
     rules = [
         *_skipped(mask, Direction.OUT),
         *(_carry(uplink.exit, mask) for uplink in uplinks),
+        *(_follow_socket(uplink.exit, mask) for uplink in uplinks),
         *(
-            NftRule(
-                f"{uplink.exit.profile.name}: new flow of the slice",
+            _release(level)
+            if name == RELEASED
+            else NftRule(
+                f"{name}: new flow of the slice",
                 (
                     _NEW,
-                    MatchCgroup(level, _set_name(uplink.exit)),
-                    *_marks(uplink.exit, mask),
+                    MatchCgroup(level, _set_name(name)),
+                    *_marks(exits[name], mask),
                     Counter(),
                     Verdict.ACCEPT,
                 ),
             )
-            for level, uplink in _deepest_first(uplinks)
+            for level, name in _deepest_first(steering)
         ),
     ]
     # Only a chain of type route makes the kernel look the route up again after the mark changed.
     return Chain("output", ChainType.ROUTE, Hook.OUTPUT, _MANGLE, tuple(rules))
 
 
-def _prerouting(uplinks: tuple[Uplink, ...], mask: int) -> Chain:
+def _prerouting(uplinks: tuple[Uplink, ...], steering: Steering) -> Chain:
+    by_name = {uplink.exit.profile.name: uplink for uplink in uplinks}
+    mask = steering.mask
     rules = [
         *_skipped(mask, Direction.IN),
         *(_carry(uplink.exit, mask) for uplink in uplinks),
-        *(
-            NftRule(
-                f"{uplink.exit.profile.name}: new flow to a listener of the slice",
-                (
-                    MatchLink(Direction.IN, uplink.link.index),
-                    MatchState(("new",)),
-                    MatchCgroup(level, _set_name(uplink.exit)),
-                    *_marks(uplink.exit, mask),
-                    Counter(),
-                    Verdict.ACCEPT,
-                ),
-            )
-            for level, uplink in _deepest_first(uplinks)
-            if uplink.link
-        ),
     ]
+    for level, name in _deepest_first(steering):
+        if name == RELEASED:
+            rules.append(_release(level))
+        elif link := by_name[name].link:
+            statements = (
+                MatchLink(Direction.IN, link.index),
+                MatchState(("new",)),
+                MatchCgroup(level, _set_name(name)),
+                *_marks(by_name[name].exit, mask),
+                Counter(),
+                Verdict.ACCEPT,
+            )
+            rules.append(NftRule(f"{name}: new flow to a listener of the slice", statements))
     return Chain("prerouting", ChainType.FILTER, Hook.PREROUTING, _MANGLE, tuple(rules))
 
 
@@ -195,43 +195,64 @@ def _carry(exit_: Exit, mask: int) -> NftRule:
     )
 
 
+def _follow_socket(exit_: Exit, mask: int) -> NftRule:
+    """A socket that was marked by itself: by the eBPF marker, or when its app was moved."""
+    return NftRule(
+        f"{exit_.profile.name}: new flow of a marked socket",
+        (
+            _NEW,
+            MatchMark(mask, exit_.mark),
+            SetFlowMark(mask, exit_.mark),
+            Counter(),
+            Verdict.ACCEPT,
+        ),
+    )
+
+
+def _release(level: int) -> NftRule:
+    return NftRule("released", (_NEW, MatchCgroup(level, _RELEASED_SET), Verdict.ACCEPT))
+
+
 def _marks(exit_: Exit, mask: int) -> tuple[Statement, ...]:
     return (SetFlowMark(mask, exit_.mark), SetMark(mask, exit_.mark))
 
 
-def _set_name(exit_: Exit) -> str:
-    return f"cgroups_{exit_.profile.name}"
+def _set_name(profile: str) -> str:
+    return _RELEASED_SET if profile == RELEASED else f"cgroups_{profile}"
 
 
-def _deepest_first(uplinks: tuple[Uplink, ...]) -> Iterator[tuple[int, Uplink]]:
-    """A named profile's slice is a child of byway.slice, which would match it as well."""
-    levels = {
-        (cgroup.count("/"), uplink) for uplink in uplinks for cgroup in uplink.exit.profile.cgroups
-    }
-    yield from sorted(levels, key=lambda pair: (-pair[0], pair[1].exit.mark))
+def _deepest_first(steering: Steering) -> list[tuple[int, str]]:
+    """Return (level, profile): the deepest decides, as a cgroup's ancestors would match as well."""
+    order = {steered.profile: index for index, steered in enumerate(steering.cgroups)}
+    levels = {(_level(steered), steered.profile) for steered in steering.cgroups}
+    return sorted(levels, key=lambda pair: (-pair[0], order[pair[1]]))
 
 
-def _elements(exit_: Exit, ids: dict[str, int]) -> tuple[str, ...]:
-    """Return the ids of the profile's cgroups.
+def _level(steered: Steered) -> int:
+    return steered.cgroup.count("/")
 
-    A slice that does not run yet has none: its path stands for it and is resolved when applied.
+
+def _cgroup_sets(
+    uplinks: tuple[Uplink, ...], steering: Steering, ids: dict[str, int]
+) -> list[NftSet]:
+    """Return a set of cgroups for each profile.
+
+    A slice that does not run yet has no id: its path stands for it and is resolved when applied.
     """
-    profile = exit_.profile
-    slice_ = str(ids.get(profile.slice_cgroup, profile.slice_cgroup))
-    others = (str(ids[c]) for c in profile.cgroups if c != profile.slice_cgroup and c in ids)
-    return (slice_, *others)
+    elements: dict[str, list[str]] = {uplink.exit.profile.name: [] for uplink in uplinks}
+    for steered in steering.cgroups:
+        if steered.cgroup in ids:
+            elements.setdefault(steered.profile, []).append(str(ids[steered.cgroup]))
+        elif steered.started:
+            elements.setdefault(steered.profile, []).append(steered.cgroup)
+    if any(steered.profile == RELEASED for steered in steering.cgroups):
+        elements.setdefault(RELEASED, [])
+    return [
+        NftSet(_set_name(name), SetKind.CGROUP, tuple(found)) for name, found in elements.items()
+    ]
 
 
-def _local_sets(observed: Observed) -> tuple[NftSet, NftSet]:
+def _near_sets(observed: Observed) -> tuple[NftSet, NftSet]:
     """The prefixes that marked traffic may reach without the direct link."""
-    near = local_routes(observed, None)
-    four = collapse_addresses(
-        IPv4Network(route.destination) for route in near if route.family is Family.IPV4
-    )
-    six = collapse_addresses(
-        IPv6Network(route.destination) for route in near if route.family is Family.IPV6
-    )
-    return (
-        NftSet("near4", SetKind.IPV4, tuple(sorted(str(network) for network in four))),
-        NftSet("near6", SetKind.IPV6, tuple(sorted(str(network) for network in six))),
-    )
+    four, six = near_prefixes(observed)
+    return NftSet("near4", SetKind.IPV4, four), NftSet("near6", SetKind.IPV6, six)

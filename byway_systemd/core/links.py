@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import (
+    IPv4Network,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import AUTO
+from byway_systemd.core.config import AUTO, WhenDown
 from byway_systemd.core.desired import TABLES
 from byway_systemd.core.network import (
     LAST_METRIC,
@@ -22,7 +29,7 @@ from byway_systemd.core.network import (
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
-    from byway_systemd.core.desired import Exit
+    from byway_systemd.core.desired import Desired, Exit
     from byway_systemd.core.observed import Observed
 
 # IFLA_INFO_KIND of what carries other packets. ppp is not here: it is a modem or DSL line as often
@@ -193,6 +200,28 @@ def local_routes(observed: Observed, own: Link | None) -> tuple[Route, ...]:
         and not route.is_default
         and route.link not in tunnels
         and (not route.gateway or _is_local(route.destination))
+    )
+
+
+def near_prefixes(observed: Observed) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the IPv4 and IPv6 prefixes that are reached without any direct link, sorted."""
+    near = local_routes(observed, None)
+    four = collapse_addresses(
+        IPv4Network(route.destination) for route in near if route.family is Family.IPV4
+    )
+    six = collapse_addresses(
+        IPv6Network(route.destination) for route in near if route.family is Family.IPV6
+    )
+    return tuple(sorted(map(str, four))), tuple(sorted(map(str, six)))
+
+
+def steering_uplinks(desired: Desired, observed: Observed) -> tuple[Uplink, ...]:
+    """Return the direct links that are to be steered to: all but those left to the VPN now."""
+    uplinks = (find_uplink(exit_, observed) for exit_ in desired.exits)
+    return tuple(
+        uplink
+        for uplink in uplinks
+        if uplink.usable or uplink.exit.profile.when_down is WhenDown.BLOCK
     )
 
 

@@ -58,13 +58,36 @@ class Process:
     origin: str = ""
     app: str = ""
     in_host_namespace: bool = True
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service named in the configuration and the cgroup it runs in, empty when it does not."""
+    """A service that is configured, or that runs in a slice.
+
+    ``cgroup`` is where it runs, empty when it does not; ``slice`` the slice its unit names now,
+    which is where it will run from its next start on; empty when nobody asked.
+    """
 
     name: str
+    cgroup: str
+    slice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A cgroup outside of all slices in which nothing runs but ``app`` and its children."""
+
+    cgroup: str
+    profile: str
+    app: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserManager:
+    """A user's service manager and the cgroup all its units are below."""
+
+    uid: int
     cgroup: str
 
 
@@ -73,7 +96,8 @@ class Observed:
     """Everything a plan compares with.
 
     ``cgroup_ids`` are (path, id) of the slices that exist, ``markers`` (path, mark) of byway's
-    programs on them; ``marker_fault`` says why the kernel cannot have any. ``sysctls`` are (key,
+    programs on them; ``marker_fault`` says why the kernel cannot have any. ``cut_over`` are (path,
+    profile) of the cgroups whose open sockets have been made to follow it. ``sysctls`` are (key,
     value) of those asked for; ``saved_sysctls`` what byway found there before it changed them.
     ``unit_files`` are (relative path, text) of byway's own files in effect, ``runtime_files`` the
     paths of those that byway itself wrote, not the generator. ``active_units`` and
@@ -90,11 +114,14 @@ class Observed:
     cgroup_ids: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[str, int], ...] = ()
     marker_fault: str = ""
+    cut_over: tuple[tuple[str, str], ...] = ()
     unit_files: tuple[tuple[str, str], ...] = ()
     runtime_files: tuple[str, ...] = ()
     executables: tuple[Executable, ...] = ()
     processes: tuple[Process, ...] = ()
+    groups: tuple[Group, ...] = ()
     services: tuple[Service, ...] = ()
+    user_managers: tuple[UserManager, ...] = ()
     active_units: tuple[str, ...] = ()
     failed_units: tuple[str, ...] = ()
     empty_scopes: tuple[str, ...] = ()

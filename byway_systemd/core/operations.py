@@ -153,8 +153,36 @@ class DetachMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketVerdict:
+    """What becomes of open sockets: the masked mark they get, and whether connections are reset.
+
+    A connection to one of the ``near`` prefixes stays as it is: it never leaves by any link of
+    byway's.
+    """
+
+    mark: int
+    mask: int
+    reset: bool
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CutOver:
+    """Make the open sockets of a cgroup follow ``profile``, but for those of the cgroups ``but``.
+
+    With an empty ``profile`` they follow nobody any more.
+    """
+
+    path: str
+    profile: str
+    but: tuple[str, ...]
+    verdict: SocketVerdict
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceProcess:
-    """Move a process and its descendants into a scope of a slice.
+    """Move a process and its descendants into a scope of a slice, and its open sockets with it.
 
     ``start`` is the process's start in clock ticks since boot: pid and start together never name
     another process. ``app`` is the entry it is placed for, ``origin`` the cgroup it leaves.
@@ -166,6 +194,7 @@ class PlaceProcess:
     app: str
     slice: str
     origin: str
+    verdict: SocketVerdict
     because: str
 
 
@@ -176,6 +205,7 @@ class ReturnProcess:
     pid: int
     start: int
     origin: str
+    verdict: SocketVerdict
     because: str
 
 
@@ -196,6 +226,7 @@ Operation = (
     | DeleteTable
     | AttachMarker
     | DetachMarker
+    | CutOver
     | PlaceProcess
     | ReturnProcess
 )

@@ -6,13 +6,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.observed import Executable, FileState, Process
+from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.operations import PlaceProcess, ReturnProcess
 
 if TYPE_CHECKING:
-    from byway_systemd.core.config import Profile
+    from collections.abc import Mapping, Set
+
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed
+    from byway_systemd.core.steering import Steering
 
 _DELETED = " (deleted)"  # d_path() in fs/d_path.c appends it to an unlinked file's name
 
@@ -50,35 +52,24 @@ def match_executable(process: Process, executables: tuple[Executable, ...]) -> E
     return None
 
 
-def is_below(cgroup: str, ancestor: str) -> bool:
-    """Whether ``cgroup`` is ``ancestor`` or below it."""
-    return cgroup == ancestor or cgroup.startswith(ancestor.rstrip("/") + "/")
-
-
-def profile_of_cgroup(cgroup: str, desired: Desired) -> Profile | None:
-    """Return the profile whose slice ``cgroup`` is in: the deepest one."""
-    matches = [
-        (len(own), index)
-        for index, profile in enumerate(desired.profiles)
-        for own in profile.cgroups
-        if is_below(cgroup, own)
-    ]
-    return desired.profiles[max(matches)[1]] if matches else None
-
-
 def tell_placement(process: Process, desired: Desired) -> Placement:
-    """Return how a process that is in a slice came there, read off its cgroup."""
+    """Return how a process that is steered came to be, read off its cgroup."""
     units = {a.value for e in desired.exits for a in e.profile.apps if a.kind is AppKind.UNIT}
     parts = process.cgroup.split("/")
     if "byway-gate.service" in parts:
         return Placement.GATE
     if process.origin:
         return Placement.MOVED
+    if "byway.slice" not in parts:
+        return Placement.ADOPTED
     return Placement.DROP_IN if units.intersection(parts) else Placement.LAUNCHER
 
 
 def plan_process(
-    desired: Desired, process: Process, executables: tuple[Executable, ...]
+    desired: Desired,
+    steering: Steering,
+    process: Process,
+    executables: tuple[Executable, ...],
 ) -> PlaceProcess | ReturnProcess | None:
     """Return the move that ``process`` needs, or None. The daemon calls it for every exec.
 
@@ -100,12 +91,16 @@ def plan_process(
         return None
     if profile is None:
         because = f"{app} is not listed any more" if app else "nothing asks for it"
-        return ReturnProcess(process.pid, process.start, process.origin, because)
-    if profile_of_cgroup(process.cgroup, desired) is profile:
+        verdict = steering.verdict("")
+        return ReturnProcess(process.pid, process.start, process.origin, verdict, because)
+    if steering.profile_of(process.cgroup) == profile.name:
         return None
     name = process.path.removesuffix(_DELETED).rsplit("/", 1)[-1]
     origin = process.origin or process.cgroup
-    return PlaceProcess(process.pid, process.start, name, app, profile.slice, origin, because)
+    verdict = steering.verdict(profile.name)
+    return PlaceProcess(
+        process.pid, process.start, name, app, profile.slice, origin, verdict, because
+    )
 
 
 def _profile_of_app(app: str, desired: Desired) -> str:
@@ -120,6 +115,42 @@ def describe_match(executable: Executable) -> str:
     if listed == executable.path:
         return f"runs {what} {listed}"
     return f"runs {what} {executable.path}, which matches {listed}"
+
+
+def may_be_adopted(cgroup: str) -> bool:
+    """Whether ``cgroup`` is one unit's own: a scope or a service that no other units stand in."""
+    name = cgroup.rpartition("/")[2]
+    if name == "init.scope" or name.startswith(("byway", "user@")):
+        return False
+    return name.endswith((".scope", ".service")) and "byway.slice" not in cgroup.split("/")
+
+
+def find_groups(
+    members: Mapping[str, tuple[Process, ...]], executables: tuple[Executable, ...]
+) -> tuple[Group, ...]:
+    """Return the cgroups in which nothing runs but one listed app and its children.
+
+    ``members`` are all processes of each cgroup in question. A process whose parents have ended
+    belongs to nobody, so that its cgroup is not the app's alone.
+    """
+    found = []
+    for cgroup, processes in sorted(members.items()):
+        matches = {p.pid: m for p in processes if (m := match_executable(p, executables))}
+        parents = {process.pid: process.parent for process in processes}
+        owners = {match.profile for match in matches.values()}
+        alone = all(_descends(process.pid, parents, matches.keys()) for process in processes)
+        if may_be_adopted(cgroup) and len(owners) == 1 and alone:
+            first = matches[min(matches)]
+            found.append(Group(cgroup, first.profile, str(first.app)))
+    return tuple(found)
+
+
+def _descends(pid: int, parents: Mapping[int, int], ancestors: Set[int]) -> bool:
+    for _ in range(len(parents) + 1):
+        if pid in ancestors:
+            return True
+        pid = parents.get(pid, 0)
+    return False
 
 
 def wanted_executables(observed: Observed) -> tuple[Executable, ...]:

@@ -1,23 +1,26 @@
 """The plan: what must be done so that what is observed becomes what is desired.
 
 ``plan`` is pure, and everything byway shows or does goes through it. Order of building up: unit
-files, reload, units, sysctls, routes, rules, nftables, markers, processes. Order of taking down:
-the reverse, so that marked traffic never meets a missing route.
+files, reload, units, sysctls, routes, rules, nftables, markers, open sockets, processes. Order of
+taking down: the reverse, so that marked traffic never meets a missing route; open sockets are let
+go once nothing marks them any more.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_SERVICE, WhenDown
+from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.desired import RECONCILE_TIMER, TABLE_NAME, TABLES
 from byway_systemd.core.firewall import build_table
-from byway_systemd.core.links import Uplink, find_uplink, table_routes
+from byway_systemd.core.links import Uplink, steering_uplinks, table_routes
 from byway_systemd.core.network import Family
 from byway_systemd.core.operations import (
     AddRoute,
     AddRule,
     AttachMarker,
+    CutOver,
     DeleteRoute,
     DeleteRule,
     DeleteTable,
@@ -35,6 +38,7 @@ from byway_systemd.core.operations import (
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule, mark_rules
+from byway_systemd.core.steering import find_steering, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from byway_systemd.core.network import Route, RoutingRule
     from byway_systemd.core.nftables import NftTable, TableOutline
     from byway_systemd.core.observed import Observed
+    from byway_systemd.core.steering import Steering
 
 
 def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
@@ -51,9 +56,11 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     up_files, down_files = _plan_unit_files(desired, observed)
     up_routes, down_routes = _plan_routes(uplinks, observed)
     up_rules, down_rules = _plan_rules(desired, uplinks, observed)
-    up_table, down_table = _plan_table(desired, uplinks, observed)
+    steering = find_steering(desired, observed)
+    up_table, down_table = _plan_table(desired, uplinks, steering, observed)
     up_sysctls, down_sysctls = _plan_sysctls(uplinks, observed)
-    attached, detached = _plan_markers(desired, uplinks, observed)
+    attached, detached = _plan_markers(desired, steering, observed)
+    followed, let_go = _plan_open_sockets(desired, steering, observed)
     return (
         *up_files,
         *_plan_units(desired, observed),
@@ -62,23 +69,15 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         *up_rules,
         *up_table,
         *attached,
-        *plan_placement(desired, observed),
+        *followed,
+        *plan_placement(desired, steering, observed),
         *detached,
         *down_table,
+        *let_go,
         *down_rules,
         *down_routes,
         *down_sysctls,
         *down_files,
-    )
-
-
-def steering_uplinks(desired: Desired, observed: Observed) -> tuple[Uplink, ...]:
-    """Return the direct links that are to be steered to: all but those left to the VPN now."""
-    uplinks = (find_uplink(exit_, observed) for exit_ in desired.exits)
-    return tuple(
-        uplink
-        for uplink in uplinks
-        if uplink.usable or uplink.exit.profile.when_down is WhenDown.BLOCK
     )
 
 
@@ -199,12 +198,12 @@ def _why_rule(rule: RoutingRule, desired: Desired) -> str:
 
 
 def _plan_table(
-    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+    desired: Desired, uplinks: tuple[Uplink, ...], steering: Steering, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
     if not uplinks:
         gone = "no profile is steered" if desired.exits else "byway stops"
         return [], [DeleteTable(TABLE_NAME, gone)] if observed.table is not None else []
-    table = build_table(uplinks, desired.mark_mask, observed)
+    table = build_table(uplinks, steering, observed)
     if observed.table is None:
         return [ReplaceTable(table, "there is none")], []
     wanted = table.outline()
@@ -231,17 +230,16 @@ def _plan_sets(table: NftTable, wanted: TableOutline, seen: TableOutline) -> lis
 
 
 def _plan_markers(
-    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+    desired: Desired, steering: Steering, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
     existing = {path for path, _ in observed.cgroup_ids}
     wanted = {
-        (cgroup, uplink.exit.mark)
-        for uplink in uplinks
-        for cgroup in uplink.exit.profile.cgroups
+        (steered.cgroup, steered.mark)
+        for steered in steering.cgroups
         if desired.marks_sockets
         and not observed.marker_fault
         # A slice that is missing has been started by then; the gate's cgroups come with the gate.
-        and (cgroup in existing or cgroup == uplink.exit.profile.slice_cgroup)
+        and (steered.cgroup in existing or steered.started)
     }
     because = "its sockets take the direct link's own address"
     up: list[Operation] = [
@@ -255,9 +253,42 @@ def _plan_markers(
     return up, down
 
 
-def plan_placement(desired: Desired, observed: Observed) -> Iterator[Operation]:
+def _plan_open_sockets(
+    desired: Desired, steering: Steering, observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    existing = {path for path, _ in observed.cgroup_ids}
+    wanted = {
+        steered.cgroup: steered.profile
+        for steered in steering.cgroups
+        if steered.cgroup in existing or steered.started
+    }
+    done = dict(observed.cut_over)
+    up: list[Operation] = [
+        CutOver(
+            cgroup, profile, _inner(cgroup, wanted), steering.verdict(profile),
+            "what is open already follows too",
+        )
+        for cgroup, profile in sorted(wanted.items())
+        if done.get(cgroup) != profile
+    ]  # fmt: skip
+    # Left behind in a cgroup that is not steered any more. When byway stops, what runs goes on.
+    verdict = replace(steering.verdict(""), reset=steering.resets and bool(desired.exits))
+    down: list[Operation] = [
+        CutOver(cgroup, "", _inner(cgroup, wanted), verdict, "it is not steered any more")
+        for cgroup in sorted(done)
+        if cgroup not in wanted
+    ]
+    return up, down
+
+
+def _inner(cgroup: str, wanted: dict[str, str]) -> tuple[str, ...]:
+    """The cgroups below that have a verdict of their own."""
+    return tuple(sorted(c for c in wanted if c != cgroup and is_below(c, cgroup)))
+
+
+def plan_placement(desired: Desired, steering: Steering, observed: Observed) -> Iterator[Operation]:
     """Return the moves of processes into and out of slices."""
     executables = wanted_executables(observed)
     for process in observed.processes:
-        if operation := plan_process(desired, process, executables):
+        if operation := plan_process(desired, steering, process, executables):
             yield operation

@@ -12,17 +12,18 @@ from byway_systemd.core.network import Family
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
     match_executable,
-    profile_of_cgroup,
     tell_placement,
     wanted_executables,
 )
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
+from byway_systemd.core.steering import RELEASED, find_steering, is_below, is_released
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.operations import Operation
+    from byway_systemd.core.steering import Steering
 
 
 def build_status(
@@ -31,16 +32,17 @@ def build_status(
     """Return the status as a JSON value; ``remaining`` is what the plan would still do."""
     drift = [present_operation(operation) for operation in remaining]
     uplinks = [find_uplink(exit_, observed) for exit_ in desired.exits]
+    steering = find_steering(desired, observed)
     return {
         "in_sync": not drift,
         "drift": drift,
         "profiles": [_present_uplink(uplink, desired, observed) for uplink in uplinks],
         "apps": [
-            _present_app(app, profile, desired, observed)
+            _present_app(app, profile, steering, observed)
             for profile in desired.profiles
             for app in profile.apps
         ],
-        "processes": _present_processes(desired, observed),
+        "processes": _present_processes(desired, steering, observed),
         "placement": {
             "exec_gate": _gate_state(desired, observed),
             "socket_marker": _marker_state(desired, observed),
@@ -94,13 +96,13 @@ def _uplink_state(uplink: Uplink) -> str:
     return "up" if uplink.defaults else "no gateway"
 
 
-def _present_app(app: App, profile: Profile, desired: Desired, observed: Observed) -> JsonObject:
+def _present_app(app: App, profile: Profile, steering: Steering, observed: Observed) -> JsonObject:
     executables = tuple(e for e in wanted_executables(observed) if e.app == app)
     pids = [
         process.pid
         for process in observed.processes
         if match_executable(process, executables)
-        and profile_of_cgroup(process.cgroup, desired) is profile
+        and steering.profile_of(process.cgroup) == profile.name
     ]
     if app.kind is AppKind.UNIT:
         return {"app": str(app), "profile": profile.name, **_present_unit(app, profile, observed)}
@@ -114,24 +116,26 @@ def _present_unit(app: App, profile: Profile, observed: Observed) -> JsonObject:
     cgroup = next((s.cgroup for s in observed.services if s.name == app.value), "")
     if not cgroup:
         state = "not running"
-    elif cgroup.startswith(profile.slice_cgroup + "/"):
+    elif is_below(cgroup, profile.slice_cgroup):
         state = "running"
     else:
-        state = f"restart needed: systemctl restart {app.value}"
+        state = f"running, adopted where it is; in {profile.slice} from its next start on"
     return {"state": state, "pids": []}
 
 
-def _present_processes(desired: Desired, observed: Observed) -> list[JsonObject]:
+def _present_processes(
+    desired: Desired, steering: Steering, observed: Observed
+) -> list[JsonObject]:
     return [
         {
             "pid": process.pid,
             "program": process.script or process.path,
-            "profile": profile.name,
+            "profile": profile,
             "placement": str(tell_placement(process, desired)),
             "cgroup": process.cgroup,
         }
         for process in observed.processes
-        if (profile := profile_of_cgroup(process.cgroup, desired))
+        if (profile := steering.profile_of(process.cgroup)) not in ("", RELEASED)
     ]
 
 
@@ -144,6 +148,12 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
             "the exec gate failed, so a program's first connections may use the VPN "
             "(see journalctl -u byway-gate; try systemctl restart byway-gate)"
         )
+    found += [
+        f"{service.name} is not listed any more: it is left to the VPN, and leaves byway.slice at "
+        f"its next start (systemctl restart {service.name})"
+        for service in observed.services
+        if is_released(service, desired)
+    ]
     standard = desired.base + DIRECT_MARK_OFFSET
     if moved := {r.preference for r in observed.rules if is_own_rule(r)} - {standard}:
         found.append(

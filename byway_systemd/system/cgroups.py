@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from byway_systemd.core.config import GATE_CGROUP
+from byway_systemd.core.config import GATE_CGROUP, GATE_SERVICE
 from byway_systemd.core.errors import UnsupportedError
 
 MOUNT = Path("/sys/fs/cgroup")
 _ORIGIN = "trusted.byway.origin"
 _APP = "trusted.byway.app"
+_PROFILE = "trusted.byway.profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,37 @@ def write_marker(cgroup: str, marker: Marker) -> None:
     """Put byway's marker on a cgroup."""
     os.setxattr(f"{MOUNT}{cgroup}", _ORIGIN, marker.origin.encode(errors="surrogateescape"))
     os.setxattr(f"{MOUNT}{cgroup}", _APP, marker.app.encode(errors="surrogateescape"))
+
+
+def read_profile(cgroup: str) -> str:
+    """Return the profile that the open sockets of ``cgroup`` were made to follow; empty: none."""
+    try:
+        return os.getxattr(f"{MOUNT}{cgroup}", _PROFILE).decode()
+    except OSError:
+        return ""
+
+
+def write_profile(cgroup: str, profile: str) -> None:
+    """Note that the open sockets of ``cgroup`` follow ``profile``; empty takes the note away."""
+    path = f"{MOUNT}{cgroup}"
+    if profile:
+        os.setxattr(path, _PROFILE, profile.encode())
+        return
+    with suppress(OSError):  # there was none, or the cgroup has gone
+        os.removexattr(path, _PROFILE)
+
+
+def services_in(slice_cgroup: str) -> list[tuple[str, str]]:
+    """Return (unit, cgroup) of the services in a slice and below, but for byway's own."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(f"{MOUNT}{slice_cgroup}"):
+            cgroup = f"{slice_cgroup}/{entry.name}"
+            if entry.name.endswith(".slice"):
+                found += services_in(cgroup)
+            elif entry.name.endswith(".service") and entry.name != GATE_SERVICE:
+                found.append((entry.name, cgroup))
+    return sorted(found)
 
 
 def write_pid(cgroup: str, pid: int) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.config import GATE_CGROUP, GATE_OWN_CGROUP
 from byway_systemd.core.errors import ConfigError, UnsupportedError
 from byway_systemd.core.observed import Executable, FileState
-from byway_systemd.core.placement import is_below
+from byway_systemd.core.steering import is_below
 from byway_systemd.system.cgroups import MOUNT, Marker, cgroup_of, write_marker, write_pid
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.fanotify import ExecPermission, HeldExec

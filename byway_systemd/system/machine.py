@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.config import Profile
+from byway_systemd.core.config import GATE_OWN_CGROUP, Profile
 from byway_systemd.core.observed import Observed, Service
+from byway_systemd.core.steering import find_places, is_below
 from byway_systemd.system import cgroups, files
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
-from byway_systemd.system.processes import observe_processes
+from byway_systemd.system.processes import descendants, observe_groups, observe_processes
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
@@ -60,10 +62,11 @@ class Machine:
             op.ReplaceTable: lambda o: self._nftables.replace_table(_resolve(o.table)),
             op.UpdateSet: self._update_set,
             op.DeleteTable: lambda o: self._nftables.delete_table(o.name),
-            op.AttachMarker: lambda o: self._markers.attach(_cgroup(o.path), o.mark, o.mask),
+            op.AttachMarker: self._attach_marker,
             op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
+            op.CutOver: self._cut_over,
             op.PlaceProcess: self._place,
-            op.ReturnProcess: lambda o: self._manager.give_back(o.pid, o.start, o.origin),
+            op.ReturnProcess: self._return,
         }
 
     def close(self) -> None:
@@ -74,8 +77,9 @@ class Machine:
 
     def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
         """Return the machine as it is; with ``previous``, only the network anew."""
-        base = self._observe_units(desired) if previous is None else previous
+        base = self._observe_processes(desired) if previous is None else previous
         links = self._routing.observe_links()
+        touched = self._touched_cgroups()
         observed = replace(
             base,
             links=links,
@@ -84,20 +88,26 @@ class Machine:
             table=self._nftables.observe_table(_TABLE),
             sysctls=_observe_sysctls(links),
             saved_sysctls=tuple(sorted(self._state.saved_sysctls().items())),
-            cgroup_ids=_observe_ids(desired.profiles),
-            markers=self._observe_markers(),
+            cgroup_ids=_observe_ids(desired, base),
+            markers=self._observe_markers(touched),
             marker_fault=self._marker_fault,
-            processes=(),
+            cut_over=tuple((c, p) for c in touched if (p := cgroups.read_profile(c))),
         )
-        if previous is not None:
-            return observed
-        executables = observe_executables(desired.profiles)
-        processes = observe_processes(executables, _all_cgroups(desired.profiles))
-        return replace(observed, executables=executables, processes=processes)
+        return observed if previous is None else replace(observed, processes=())
 
     def apply(self, operation: op.Operation) -> None:
         """Make one change; raise OSError."""
         self._apply[type(operation)](operation)
+
+    def _observe_processes(self, desired: Desired) -> Observed:
+        executables = observe_executables(desired.profiles)
+        processes = observe_processes(executables, _all_cgroups(desired.profiles))
+        return replace(
+            self._observe_units(desired),
+            executables=executables,
+            processes=processes,
+            groups=observe_groups(processes, executables),
+        )
 
     def _observe_units(self, desired: Desired) -> Observed:
         unit_files, runtime = files.observe_unit_files(self._root)
@@ -105,7 +115,7 @@ class Machine:
         return Observed(
             unit_files=unit_files,
             runtime_files=runtime,
-            services=tuple(_observe_services(desired.profiles)),
+            services=tuple(self._observe_services(desired.profiles)),
             active_units=tuple(
                 unit for unit, state in states.items() if state in ("active", "activating")
             ),
@@ -117,13 +127,34 @@ class Machine:
             ),
         )
 
-    def _observe_markers(self) -> tuple[tuple[str, int], ...]:
+    def _observe_services(self, profiles: tuple[Profile, ...]) -> Iterable[Service]:
+        """Find the services of ``unit:`` entries, and those that are in a slice by other means."""
+        configured = {
+            app.value: profile
+            for profile in profiles
+            for app in profile.apps
+            if app.kind is AppKind.UNIT
+        }
+        inside = dict(cgroups.services_in(Profile().slice_cgroup))
+        for name, profile in configured.items():
+            places = (profile.slice_cgroup, "/system.slice", Profile().slice_cgroup)
+            paths = (inside.get(name), *(f"{place}/{name}" for place in places))
+            running = (p for p in paths if p and cgroups.cgroup_id(p) is not None)
+            yield Service(name, next(running, ""))
+        for name, cgroup in inside.items():
+            if name not in configured:
+                with suppress(OSError):  # it has ended meanwhile
+                    yield Service(name, cgroup, self._manager.slice_of(name))
+
+    def _touched_cgroups(self) -> tuple[str, ...]:
+        """Return every cgroup that can carry something of byway's."""
+        return (*cgroups.steered_cgroups(), *self._state.cgroups())
+
+    def _observe_markers(self, touched: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
         if self._marker_fault:
             return ()
         return tuple(
-            (cgroup, mark)
-            for cgroup in cgroups.steered_cgroups()
-            for mark in self._markers.observe(_cgroup(cgroup))
+            (cgroup, mark) for cgroup in touched for mark in self._markers.observe(_cgroup(cgroup))
         )
 
     def _write_sysctl(self, operation: op.WriteSysctl) -> None:
@@ -151,9 +182,42 @@ class Machine:
             operation.remove,
         )
 
+    def _attach_marker(self, operation: op.AttachMarker) -> None:
+        self._remember(operation.path)
+        self._markers.attach(_cgroup(operation.path), operation.mark, operation.mask)
+
+    def _cut_over(self, operation: op.CutOver) -> None:
+        if operation.profile:
+            self._remember(operation.path)
+        others = (*operation.but, GATE_OWN_CGROUP)
+        members = cgroups.members(operation.path)
+        pids = [pid for pid, cgroup in members if not any(is_below(cgroup, o) for o in others)]
+        if pids:
+            _cut_over(pids, operation.verdict)
+        cgroups.write_profile(operation.path, operation.profile)
+        if not operation.profile:
+            self._state.forget_cgroup(operation.path)
+
+    def _remember(self, cgroup: str) -> None:
+        if cgroup not in cgroups.steered_cgroups():
+            self._state.remember_cgroup(cgroup)
+
     def _place(self, operation: op.PlaceProcess) -> None:
         marker = Marker(operation.origin, operation.app)
-        self._manager.place(operation.pid, operation.start, operation.name, operation.slice, marker)
+        pid, name = operation.pid, operation.name
+        self._manager.place(pid, operation.start, name, operation.slice, marker)
+        _cut_over((pid, *descendants(pid)), operation.verdict)
+
+    def _return(self, operation: op.ReturnProcess) -> None:
+        self._manager.give_back(operation.pid, operation.start, operation.origin)
+        _cut_over((operation.pid,), operation.verdict)
+
+
+def _cut_over(pids: Iterable[int], verdict: op.SocketVerdict) -> None:
+    """Make open sockets follow; imported here as most daemons never need it."""
+    from byway_systemd.system.open_sockets import cut_over  # noqa: PLC0415
+
+    cut_over(pids, verdict.mark, verdict.mask, verdict.near, reset=verdict.reset)
 
 
 def _cgroup(path: str) -> str:
@@ -171,21 +235,10 @@ def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in values if value is not None)
 
 
-def _observe_ids(profiles: Iterable[Profile]) -> tuple[tuple[str, int], ...]:
-    wanted = (cgroup for profile in profiles for cgroup in profile.cgroups)
+def _observe_ids(desired: Desired, observed: Observed) -> tuple[tuple[str, int], ...]:
+    wanted = find_places(desired, observed)
     ids = ((cgroup, cgroups.cgroup_id(cgroup)) for cgroup in wanted)
     return tuple((cgroup, number) for cgroup, number in ids if number is not None)
-
-
-def _observe_services(profiles: tuple[Profile, ...]) -> Iterable[Service]:
-    """Find the services of ``unit:`` entries in their own slice or where they were before."""
-    for profile in profiles:
-        for app in profile.apps:
-            if app.kind is AppKind.UNIT:
-                places = (profile.slice_cgroup, "/system.slice", "/byway.slice")
-                paths = (f"{place}/{app.value}" for place in places)
-                running = (path for path in paths if cgroups.cgroup_id(path) is not None)
-                yield Service(app.value, next(running, ""))
 
 
 def _resolve(table: NftTable) -> NftTable:

@@ -7,6 +7,7 @@ and OSError. The private socket works without a message bus, and before there is
 from __future__ import annotations
 
 import errno
+import string
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pystemd.systemd1.manager import Manager as ManagerObject
 from pystemd.systemd1.unit_signatures import KNOWN_UNIT_SIGNATURES
 
 from byway_systemd.core.apps import refuse_control_characters
-from byway_systemd.core.placement import is_below
+from byway_systemd.core.steering import is_below
 from byway_systemd.system.cgroups import Marker, cgroup_of, write_marker, write_pid
 from byway_systemd.system.processes import descendants, start_time
 
@@ -31,6 +32,8 @@ SYSTEM_SOCKET = b"unix:path=/run/systemd/private"
 _DESTINATION = b"org.freedesktop.systemd1"
 _PATH = b"/org/freedesktop/systemd1"
 _INTERFACE = b"org.freedesktop.systemd1.Manager"
+_SERVICE_INTERFACE = b"org.freedesktop.systemd1.Service"
+_PROPERTIES = b"org.freedesktop.DBus.Properties"
 _BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
 _MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
 
@@ -70,6 +73,12 @@ class Manager:
         names = [unit.encode() for unit in units]
         rows = self._call(b"ListUnitsByNames", b"as", [names])
         return {row[0].decode(): row[3].decode() for row in rows}
+
+    def slice_of(self, service: str) -> str:
+        """Return the slice a service names now; it may run in another one until it restarts."""
+        path = _PATH + b"/unit/" + _path_part(service)
+        arguments = [_SERVICE_INTERFACE, b"Slice"]
+        return str(self._call(b"Get", b"ss", arguments, path, _PROPERTIES).decode())
 
     def place(self, pid: int, start: int, name: str, slice_: str, marker: Marker) -> str:
         """Move a process and its descendants into a new scope of ``slice_``; return the scope.
@@ -156,11 +165,18 @@ class Manager:
 
         self._translate(call, f"StartTransientUnit {name}")
 
-    def _call(self, method: bytes, signature: bytes, arguments: list[Any]) -> Any:
+    def _call(
+        self,
+        method: bytes,
+        signature: bytes,
+        arguments: list[Any],
+        path: bytes = _PATH,
+        interface: bytes = _INTERFACE,
+    ) -> Any:
         def call() -> Any:
             encoded = apply_signature(signature, arguments) if signature else []
             bus = self._connect()
-            return bus.call_method(_DESTINATION, _PATH, _INTERFACE, method, encoded).body
+            return bus.call_method(_DESTINATION, path, interface, method, encoded).body
 
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
 
@@ -202,6 +218,12 @@ def _require(pid: int, start: int) -> None:
         same = False
     if not same:
         raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
+
+
+def _path_part(unit: str) -> bytes:
+    """Return a unit's name as a part of its D-Bus path (sd_bus_path_encode(3))."""
+    kept = string.ascii_letters + string.digits
+    return "".join(c if c in kept else f"_{ord(c):02x}" for c in unit).encode()
 
 
 def _unit_part(name: str) -> str:

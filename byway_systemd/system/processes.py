@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import GATE_OWN_CGROUP
-from byway_systemd.core.observed import Executable, FileState, Process
-from byway_systemd.core.placement import match_executable
+from byway_systemd.core.observed import Executable, FileState, Group, Process
+from byway_systemd.core.placement import find_groups, match_executable, may_be_adopted
 from byway_systemd.system.cgroups import cgroup_of, members, read_marker
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ def identify(path: str) -> tuple[int, int]:
 
 def start_time(pid: int) -> int:
     """Return the process's start in clock ticks since boot; raise OSError when it is gone."""
+    return _birth(pid)[0]
+
+
+def _birth(pid: int) -> tuple[int, int]:
+    """Return the process's start and its parent's pid; raise OSError when it is gone."""
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
         # The second field is the name in brackets, which may itself hold spaces and brackets.
-        return int(file.read().rpartition(b")")[2].split()[19])
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[19]), int(fields[1])
 
 
 def observe_process(pid: int, executables: Iterable[Executable]) -> Process | None:
@@ -63,7 +69,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
     """
     has_scripts = any(e.state is FileState.SCRIPT for e in executables)
     try:
-        start = start_time(pid)
+        start, parent = _birth(pid)
         base = f"/proc/{pid}"
         path = os.readlink(f"{base}/exe")  # noqa: PTH115
         device, inode = identify(f"{base}/exe")
@@ -78,6 +84,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         origin=marker.origin if marker else "",
         app=marker.app if marker else "",
         in_host_namespace=in_host_namespace,
+        parent=parent,
     )  # fmt: skip
 
 
@@ -94,6 +101,27 @@ def observe_processes(
     pids.discard(1)
     found = (observe_process(pid, executables) for pid in sorted(pids))
     return tuple(process for process in found if process)
+
+
+def observe_groups(
+    processes: tuple[Process, ...], executables: tuple[Executable, ...]
+) -> tuple[Group, ...]:
+    """Return the cgroups outside of all slices in which one listed app runs, and nothing else."""
+    cgroups = {
+        process.cgroup
+        for process in processes
+        if may_be_adopted(process.cgroup) and match_executable(process, executables)
+    }
+    seen = {cgroup: _observe_members(cgroup, executables) for cgroup in cgroups}
+    return find_groups(seen, executables)
+
+
+def _observe_members(cgroup: str, executables: tuple[Executable, ...]) -> tuple[Process, ...]:
+    """Return all processes in and below ``cgroup``; what cannot be looked at matches nothing."""
+    return tuple(
+        observe_process(pid, executables) or Process(pid, 0, "", cgroup=place)
+        for pid, place in members(cgroup)
+    )
 
 
 def _all_pids() -> list[int]:

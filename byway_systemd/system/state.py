@@ -1,4 +1,4 @@
-"""What byway keeps below /run/byway: saved sysctls, the daemon's pid, and the last status."""
+"""What byway keeps below /run/byway: saved sysctls, adopted cgroups, its pid, the last status."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _SYSCTLS = "sysctls.json"
 _STATUS = "status.json"
 _ACTIVE = "active"
 _PID = "daemon.pid"
+_CGROUPS = "cgroups.json"
 
 
 class State:
@@ -43,6 +44,22 @@ class State:
         else:
             (self._directory / _SYSCTLS).unlink(missing_ok=True)
 
+    def cgroups(self) -> tuple[str, ...]:
+        """Return the cgroups outside of the slices that carry something of byway's."""
+        return tuple(sorted(self._read(_CGROUPS)))
+
+    def remember_cgroup(self, cgroup: str) -> None:
+        """Remember a cgroup before something is put on it: nobody could find it again."""
+        known = self._read(_CGROUPS)
+        if cgroup not in known:
+            self._write(_CGROUPS, {**known, cgroup: True})
+
+    def forget_cgroup(self, cgroup: str) -> None:
+        """Forget a cgroup that carries nothing any more, or has gone."""
+        known = self._read(_CGROUPS)
+        if known.pop(cgroup, False):
+            self._write(_CGROUPS, known)
+
     def read_status(self) -> dict[str, Any]:
         """Return what the daemon last published, empty when it does not run."""
         return self._read(_STATUS)
@@ -63,7 +80,7 @@ class State:
 
     def leave(self) -> None:
         """Remove everything but the directory."""
-        for name in (_ACTIVE, _PID, _STATUS, _SYSCTLS):
+        for name in (_ACTIVE, _PID, _STATUS, _SYSCTLS, _CGROUPS):
             (self._directory / name).unlink(missing_ok=True)
 
     def daemon_pid(self) -> int:

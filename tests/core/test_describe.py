@@ -23,6 +23,7 @@ from byway_systemd.core.nftables import NftTable, SetKind
 V4, V6 = Family
 ROUTE = Route(V4, 11590, "0.0.0.0/0", gateway="10.0.0.1", link=3)
 RULE = RoutingRule(V4, 11590, 11590, 0x1000000, 0x3F000000)
+VERDICT = op.SocketVerdict(1, 3, reset=True)
 CASES = [
     (op.WriteUnitFile("a.d/x", "text", "w"), "write unit file a.d/x"),
     (op.RemoveUnitFile("a.d/x", "w"), "remove unit file a.d/x"),
@@ -47,11 +48,14 @@ CASES = [
     (op.DeleteTable("byway", "w"), "delete table byway"),
     (op.AttachMarker("/byway.slice", 1, 3, "w"), "attach marker /byway.slice"),
     (op.DetachMarker("/byway.slice", 1, "w"), "detach marker /byway.slice"),
+    (op.CutOver("/byway.slice", "lte", (), VERDICT, "w"), "cut over /byway.slice to lte"),
+    (op.CutOver("/byway.slice/a", "-", (), VERDICT, "w"), "cut over /byway.slice/a to the VPN"),
+    (op.CutOver("/a", "", (), VERDICT, "w"), "cut over /a to nobody"),
     (
-        op.PlaceProcess(5, 1, "curl", "/usr/bin/curl", "byway.slice", "/o", "w"),
+        op.PlaceProcess(5, 1, "curl", "/usr/bin/curl", "byway.slice", "/o", VERDICT, "w"),
         "place process 5 (curl) into byway.slice",
     ),
-    (op.ReturnProcess(5, 1, "/o", "w"), "return process 5 to /o"),
+    (op.ReturnProcess(5, 1, "/o", VERDICT, "w"), "return process 5 to /o"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from worlds import TUNNEL, WLAN, WWAN, laptop
@@ -20,7 +21,8 @@ from byway_systemd.core.nftables import (
     Verdict,
     render_table,
 )
-from byway_systemd.core.observed import Observed
+from byway_systemd.core.observed import Group, Observed, Service
+from byway_systemd.core.steering import find_steering
 
 GOLDEN = Path(__file__).with_name("firewall.nft")
 
@@ -28,7 +30,7 @@ GOLDEN = Path(__file__).with_name("firewall.nft")
 def table(observed: Observed, *profiles: Profile, mask: int = 0x3F000000) -> NftTable:
     desired = desire(Config(profiles=profiles, mark_mask=mask))
     uplinks = tuple(find_uplink(exit_, observed) for exit_ in desired.exits)
-    return build_table(uplinks, mask, observed)
+    return build_table(uplinks, find_steering(desired, observed), observed)
 
 
 DEFAULT, LTE = Profile(interface="wwan0"), Profile(name="lte", interface="wlan0")
@@ -121,3 +123,21 @@ def test_a_comment_is_the_rules_identity() -> None:
     assert all(len(comment.encode()) <= 127 for comment in comments)
     assert one.outline() == table(laptop(), DEFAULT).outline()
     assert one.outline().chains != other.outline().chains
+
+
+def test_adopted_and_released_cgroups_have_levels_of_their_own() -> None:
+    observed = replace(
+        laptop(),
+        cgroup_ids=(("/byway.slice", 7), ("/u.slice/a/b.scope", 8), ("/byway.slice/x.service", 9)),
+        groups=(Group("/u.slice/a/b.scope", "default", "/usr/bin/curl"),),
+        services=(Service("x.service", "/byway.slice/x.service", "system.slice"),),
+    )
+    made = table(observed, DEFAULT)
+    sets = {s.name: s.elements for s in made.sets}
+    assert sets["cgroups_default"] == ("7", "8")
+    assert sets["cgroups_released"] == ("9",)
+    output = next(c for c in made.chains if c.name == "output")
+    asked = [s for rule in output.rules for s in rule.statements if isinstance(s, MatchCgroup)]
+    assert [(match.level, match.set_name) for match in asked] == [
+        (3, "cgroups_default"), (2, "cgroups_released"), (1, "cgroups_default"),
+    ]  # fmt: skip

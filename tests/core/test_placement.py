@@ -14,13 +14,12 @@ from byway_systemd.core.operations import PlaceProcess, ReturnProcess
 from byway_systemd.core.placement import (
     Placement,
     describe_match,
-    is_below,
     match_executable,
     plan_process,
-    profile_of_cgroup,
     tell_placement,
     wanted_executables,
 )
+from byway_systemd.core.steering import find_steering, is_below
 
 CURL = Executable(parse_app("/usr/bin/curl"), "default", "/usr/bin/curl", "/opt/curl", 8, 42)
 SCRIPT = Executable(
@@ -34,6 +33,7 @@ LISTED = (CURL, SCRIPT, GONE)
 DEFAULT = Profile(apps=(CURL.app, GONE.app, parse_app("unit:a")))
 LTE = Profile(name="lte", apps=(SCRIPT.app,))
 DESIRED = desire(Config(profiles=(DEFAULT, LTE)))
+STEERING = find_steering(DESIRED, Observed())
 HOME = "/user.slice/a.scope"
 
 
@@ -91,17 +91,18 @@ def test_is_below(cgroup: str, ancestor: str, below: bool) -> None:
     ],
 )
 def test_profile_of_cgroup_is_the_deepest(cgroup: str, profile: Profile | None) -> None:
-    assert profile_of_cgroup(cgroup, DESIRED) is profile
+    assert STEERING.profile_of(cgroup) == (profile.name if profile else "")
 
 
 def plan(seen: Process, desired: Desired = DESIRED) -> PlaceProcess | ReturnProcess | None:
-    return plan_process(desired, seen, LISTED)
+    return plan_process(desired, find_steering(desired, Observed()), seen, LISTED)
 
 
 def test_places_what_is_listed() -> None:
     assert plan(process("/opt/curl", 42)) == PlaceProcess(
-        100, 5, "curl", "/usr/bin/curl", "byway.slice", HOME, "runs the program /usr/bin/curl"
-    )
+        100, 5, "curl", "/usr/bin/curl", "byway.slice", HOME, STEERING.verdict("default"),
+        "runs the program /usr/bin/curl",
+    )  # fmt: skip
 
 
 def test_places_a_script_in_its_profile() -> None:
@@ -142,7 +143,9 @@ def test_a_child_follows_its_apps_profile() -> None:
 
 def test_returns_what_is_not_listed_any_more() -> None:
     child = process(cgroup="/byway.slice/x.scope", origin=HOME, app="/usr/bin/old")
-    assert plan(child) == ReturnProcess(100, 5, HOME, "/usr/bin/old is not listed any more")
+    assert plan(child) == ReturnProcess(
+        100, 5, HOME, STEERING.verdict(""), "/usr/bin/old is not listed any more"
+    )
 
 
 def test_what_runs_goes_on_where_it_is_when_byway_stops() -> None:
@@ -156,6 +159,7 @@ def test_what_runs_goes_on_where_it_is_when_byway_stops() -> None:
         (process(cgroup="/byway.slice/run.scope"), Placement.LAUNCHER),
         (process(cgroup="/byway.slice/x.scope", origin=HOME), Placement.MOVED),
         (process(cgroup="/byway.slice/byway-gate.service/lte/1", origin=HOME), Placement.GATE),
+        (process(cgroup=HOME), Placement.ADOPTED),
     ],
 )
 def test_tell_placement(seen: Process, placement: Placement) -> None:

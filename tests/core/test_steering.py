@@ -1,0 +1,194 @@
+"""Which cgroups are steered where: slices, what is adopted, what is released."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from worlds import CURL, laptop
+
+from byway_systemd.core.apps import parse_app
+from byway_systemd.core.config import Config, Profile, WhenDown
+from byway_systemd.core.desired import Desired, desire
+from byway_systemd.core.observed import Group, Observed, Process, Service, UserManager
+from byway_systemd.core.operations import AttachMarker, CutOver, PlaceProcess, SocketVerdict
+from byway_systemd.core.placement import find_groups, may_be_adopted
+from byway_systemd.core.plan import plan
+from byway_systemd.core.status import build_status, find_warnings
+from byway_systemd.core.steering import RELEASED, Steered, find_steering, vpn_mark
+
+UNIT = parse_app("unit:a.service")
+DEFAULT = Profile(interface="wwan0", apps=(CURL.app, UNIT))
+DESIRED = desire(Config(profiles=(DEFAULT,)))
+DIRECT, VPN = 0x01000000, 0x02000000
+SCOPE = "/user.slice/user-1000.slice/app-x.scope"
+
+
+def steered(observed: Observed, desired: Desired = DESIRED) -> dict[str, tuple[str, int]]:
+    found = find_steering(desired, observed).cgroups
+    return {s.cgroup: (s.profile, s.mark) for s in found}
+
+
+def test_the_slices_of_the_system_and_of_every_user() -> None:
+    users = (UserManager(1000, "/user.slice/user-1000.slice/user@1000.service"),)
+    assert steered(replace(laptop(), user_managers=users)) == {
+        "/byway.slice": ("default", DIRECT),
+        f"{users[0].cgroup}/byway.slice": ("default", DIRECT),
+    }
+
+
+def test_a_group_is_adopted_where_it_stands() -> None:
+    observed = replace(laptop(), groups=(Group(SCOPE, "default", "/usr/bin/curl"),))
+    assert steered(observed)[SCOPE] == ("default", DIRECT)
+    assert SCOPE not in steered(observed, Desired.empty())
+
+
+@pytest.mark.parametrize(
+    ("service", "verdict"),
+    [
+        (Service("a.service", "/system.slice/a.service"), ("default", DIRECT)),  # not restarted yet
+        (Service("a.service", "/byway.slice/a.service"), None),  # where it belongs
+        (Service("a.service", ""), None),  # does not run
+        # its drop-in has gone
+        (Service("b.service", "/byway.slice/b.service", "system.slice"), (RELEASED, VPN)),
+        # somebody's own Slice=byway.slice
+        (Service("b.service", "/byway.slice/b.service", "byway.slice"), None),
+    ],
+)
+def test_services(service: Service, verdict: tuple[str, int] | None) -> None:
+    found = steered(replace(laptop(), services=(service,)))
+    assert found.get(service.cgroup) == verdict
+
+
+def test_what_is_left_to_the_vpn_is_released_inside_a_steered_slice_only() -> None:
+    lte = Profile(name="lte", interface="usb0", when_down=WhenDown.VPN)
+    both = desire(Config(profiles=(DEFAULT, lte)))
+    assert steered(laptop(), both)["/byway.slice/byway-lte.slice"] == (RELEASED, VPN)
+    alone = desire(Config(profiles=(replace(DEFAULT, interface="usb0", when_down=lte.when_down),)))
+    assert steered(laptop(), alone) == {}
+    assert find_steering(alone, laptop()).profile_of("/byway.slice/x.scope") == "default"
+
+
+def test_the_deepest_place_decides() -> None:
+    service = Service("b.service", "/byway.slice/b.service", "system.slice")
+    steering = find_steering(DESIRED, replace(laptop(), services=(service,)))
+    assert steering.profile_of("/byway.slice/b.service/sub") == RELEASED
+    assert steering.profile_of("/byway.slice/c.service") == "default"
+    assert steering.profile_of("/system.slice") == ""
+    assert steering.cgroups[0] == Steered("/byway.slice", "default", DIRECT, started=True)
+
+
+def test_vpn_mark_is_the_masks_second() -> None:
+    assert (vpn_mark(0x3F000000), vpn_mark(0xF0)) == (VPN, 0x20)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "adoptable"),
+    [
+        (SCOPE, True),
+        ("/system.slice/a.service", True),
+        ("/user.slice/user-1000.slice/user@1000.service", False),
+        ("/user.slice/user-1000.slice/user@1000.service/init.scope", False),
+        ("/init.scope", False),
+        ("/system.slice", False),
+        ("/", False),
+        ("/system.slice/docker.service/payload", False),
+        ("/system.slice/byway.service", False),
+        ("/user.slice/u/user@1.service/byway.slice/x.scope", False),
+    ],
+)
+def test_may_be_adopted(cgroup: str, adoptable: bool) -> None:
+    assert may_be_adopted(cgroup) is adoptable
+
+
+def curl(pid: int, parent: int = 1) -> Process:
+    return Process(pid, 5, "/usr/bin/curl", CURL.device, CURL.inode, SCOPE, parent=parent)
+
+
+def other(pid: int, parent: int = 1) -> Process:
+    return Process(pid, 5, "/bin/sh", 8, 1, SCOPE, parent=parent)
+
+
+@pytest.mark.parametrize(
+    ("members", "adopted"),
+    [
+        ((curl(10),), True),
+        ((curl(10), other(11, 10), other(12, 11)), True),  # its children, and theirs
+        ((other(9), curl(10, 9)), False),  # a shell that started it
+        ((curl(10), other(11)), False),  # somebody else
+        ((other(9),), False),
+        ((), False),
+        ((curl(10), other(11, 12), other(12, 11)), False),  # a loop made by pid reuse
+    ],
+)
+def test_find_groups(members: tuple[Process, ...], adopted: bool) -> None:
+    found = find_groups({SCOPE: members}, (CURL,))
+    assert found == ((Group(SCOPE, "default", "/usr/bin/curl"),) if adopted else ())
+
+
+def test_a_cgroup_of_two_profiles_apps_is_nobodys() -> None:
+    second = replace(CURL, profile="lte", inode=43)
+    members = (curl(10), replace(curl(11), inode=43))
+    assert find_groups({SCOPE: members}, (CURL, second)) == ()
+
+
+def adopted(**changes: object) -> Observed:
+    observed = replace(
+        laptop(),
+        processes=(curl(10),),
+        groups=(Group(SCOPE, "default", "/usr/bin/curl"),),
+        cgroup_ids=(("/byway.slice", 7), (SCOPE, 8)),
+    )
+    return replace(observed, **changes)  # type: ignore[arg-type]
+
+
+def test_adopting_moves_nothing() -> None:
+    operations = plan(DESIRED, adopted())
+    assert not [o for o in operations if isinstance(o, PlaceProcess)]
+    assert [o.path for o in operations if isinstance(o, AttachMarker)] == ["/byway.slice", SCOPE]
+    cut_over = {o.path: o for o in operations if isinstance(o, CutOver)}
+    near = ("10.64.0.0/24", "192.168.1.0/24", "fe80::/64")
+    verdict = SocketVerdict(DIRECT, 0x3F000000, reset=True, near=near)
+    assert (cut_over[SCOPE].profile, cut_over[SCOPE].verdict) == ("default", verdict)
+
+
+def test_open_sockets_are_cut_over_once_and_let_go_when_it_is_not_listed() -> None:
+    done = (("/byway.slice", "default"), (SCOPE, "default"))
+    assert not [o for o in plan(DESIRED, adopted(cut_over=done)) if isinstance(o, CutOver)]
+    not_listed = plan(DESIRED, adopted(cut_over=done, groups=(), processes=()))
+    assert [
+        (o.path, o.profile, o.verdict.mark, o.verdict.reset) for o in cut_overs(not_listed)
+    ] == [(SCOPE, "", 0, True)]
+    stopped = plan(Desired.empty(), adopted(cut_over=done))
+    assert {(o.path, o.verdict.reset) for o in cut_overs(stopped)} == {
+        ("/byway.slice", False),
+        (SCOPE, False),
+    }
+
+
+def test_a_cgroup_inside_another_keeps_its_own_verdict() -> None:
+    service = Service("b.service", "/byway.slice/b.service", "system.slice")
+    ids = (("/byway.slice", 7), (service.cgroup, 8))
+    found = {
+        o.path: o for o in cut_overs(plan(DESIRED, adopted(services=(service,), cgroup_ids=ids)))
+    }
+    assert found["/byway.slice"].but == (service.cgroup,)
+    assert (found[service.cgroup].profile, found[service.cgroup].verdict.mark) == (RELEASED, VPN)
+
+
+def cut_overs(operations: tuple[object, ...]) -> list[CutOver]:
+    return [o for o in operations if isinstance(o, CutOver)]
+
+
+def test_keep_resets_nothing() -> None:
+    keep = replace(DESIRED, resets_sockets=False)
+    assert {o.verdict.reset for o in cut_overs(plan(keep, adopted()))} == {False}
+
+
+def test_status_tells_what_is_adopted_and_what_is_released() -> None:
+    service = Service("b.service", "/byway.slice/b.service", "system.slice")
+    observed = adopted(services=(service,))
+    shown = build_status(DESIRED, observed, ())
+    assert [(p["pid"], p["placement"]) for p in shown["processes"]] == [(10, "adopted")]
+    assert shown["apps"][0]["state"] == "running"
+    assert any("systemctl restart b.service" in w for w in find_warnings(DESIRED, observed))
