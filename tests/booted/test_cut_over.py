@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from booted.machine import CommandFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -85,12 +87,16 @@ class Client:
 
     def settle(self, ways: dict[str, str], timeout: float = 10) -> None:
         """Wait until every kind of socket goes as wanted."""
-        self.machine.wait_until(
-            "{line.split()[0]: line.split()[-1] for line in open('/run/client.out')"
-            ".read().splitlines()[-4:]}.items() >= args['ways'].items()",
-            timeout=timeout,
-            ways=ways,
-        )
+        try:
+            self.machine.wait_until(
+                "{line.split()[0]: line.split()[-1] for line in open('/run/client.out')"
+                ".read().splitlines()[-4:]}.items() >= args['ways'].items()",
+                timeout=timeout,
+                ways=ways,
+            )
+        except CommandFailed as error:
+            said = self.machine.run("tail -n 12 /run/client.out").stdout
+            raise CommandFailed(f"{error}; it said: {said}") from None
 
     def cgroup(self) -> str:
         """Where it runs."""
