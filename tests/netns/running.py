@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,7 @@ from byway_systemd.core.nftables import (
 from byway_systemd.core.observed import Observed
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.open_sockets import CutOver, cut_over
-from netns.world import TABLE, Child, World
+from netns.world import FAMILIES, TABLE, Child, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,3 +113,21 @@ def lead_over(
     """Lead the open sockets of ``pids`` over, from within the client's namespace."""
     done: CutOver = world.client.run(lambda: cut_over(pids, mark, MASK, near, reset=reset))
     return done
+
+
+def send_on(version: int, address: tuple[str, int]) -> set[str]:
+    """Send datagrams without a pause to everyone who ever sent one; return their addresses."""
+    with socket.socket(FAMILIES[version], socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        server.settimeout(3)
+        seen = {server.recvfrom(9)[1][:2]}
+        server.setblocking(False)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            with suppress(BlockingIOError, ConnectionRefusedError):
+                seen.add(server.recvfrom(9)[1][:2])
+            for peer in seen:
+                with suppress(OSError):  # an old port that is closed refuses
+                    server.sendto(b"more", peer)
+            time.sleep(0.001)
+    return {peer[0] for peer in seen}
