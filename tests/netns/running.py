@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.core.config import Profile
@@ -14,15 +13,8 @@ from byway_systemd.core.desired import Exit
 from byway_systemd.core.firewall import build_table
 from byway_systemd.core.links import Uplink
 from byway_systemd.core.network import Family, Link, Route
-from byway_systemd.core.nftables import (
-    MatchMark,
-    MatchState,
-    NftRule,
-    NftTable,
-    SetFlowMark,
-    Verdict,
-)
 from byway_systemd.core.observed import Observed
+from byway_systemd.core.steering import Steered, Steering
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.open_sockets import CutOver, cut_over
 from netns.world import FAMILIES, TABLE, Child, World
@@ -43,27 +35,14 @@ def steer(world: World) -> None:
         cgroup_ids=(("/byway.slice", world.cgroups[0].stat().st_ino),),
     )
     exit_ = Exit(Profile(interface="direct0"), DIRECT, TABLE)
-    table = build_table((Uplink(exit_, direct, (), shared=False),), MASK, observed)
+    steering = Steering(cgroups=(Steered("/byway.slice", "default", DIRECT),), mask=MASK)
+    table = build_table((Uplink(exit_, direct, (), shared=False),), steering, observed)
 
     def install() -> None:
         with Nftables() as nftables:
-            nftables.replace_table(_with_marked_before(table))
+            nftables.replace_table(table)
 
     world.client.run(install)
-
-
-def _with_marked_before(table: NftTable) -> NftTable:
-    """A flow of a socket that has the mark, whatever its cgroup, gets the mark as well."""
-    marked = (
-        MatchState(("new", "untracked")), MatchMark(MASK, DIRECT), SetFlowMark(MASK, DIRECT),
-        Verdict.ACCEPT,
-    )  # fmt: skip
-    rule = NftRule("default: socket marked before", marked)
-    chains = (
-        replace(chain, rules=(*chain.rules, rule)) if chain.name == "output" else chain
-        for chain in table.chains
-    )
-    return replace(table, chains=tuple(chains))
 
 
 class App:
