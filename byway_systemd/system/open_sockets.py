@@ -8,8 +8,11 @@ Each is duplicated out of the process (pidfd_getfd(2)) and changed by ordinary s
   reset, then marked, so that the RST leaves the way the connection went: with the mark it would
   leave by the direct link with the VPN's source, show that network who was talked to, and never
   reach the peer.
-- A UDP socket goes on with the mark; its tracked flows are forgotten, so that its next packet
-  begins one that gets the right source.
+- A connected UDP socket is connected again, to the same peer: it gets the right source and, unless
+  it was bound to one, another port. Kept, its addresses would be those of the flow it has, and a
+  peer that goes on sending makes the kernel track that one anew as soon as it is forgotten.
+- Any other goes on with the mark. The flows of both are forgotten, so that the next packet begins
+  one that is marked, and gets the right source where the socket is bound to a wrong one.
 
 Why not SOCK_DESTROY of sock_diag(7): it cannot set a mark, it would end UDP sockets and listeners
 rather than lead them over, and it needs CONFIG_INET_DIAG_DESTROY and modules. It is gentler in one
@@ -37,7 +40,8 @@ _PIDFD_GETFD = 438  # on every architecture but alpha
 _SO_PEERNAME, _SO_NETNS_COOKIE = 28, 71  # include/uapi/asm-generic/socket.h
 _MPTCP = 262  # IPPROTO_MPTCP
 _CLOSE, _LISTEN = 7, 10  # TCP_CLOSE, TCP_LISTEN of include/net/tcp_states.h
-_PORTS = frozenset((socket.IPPROTO_UDP, socket.IPPROTO_UDPLITE, 1, 58))  # 1, 58: ICMP, ICMPv6 echo
+_DATAGRAMS = frozenset((socket.IPPROTO_UDP, socket.IPPROTO_UDPLITE))
+_ECHOES = frozenset((socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6))
 _MAPPED = bytes(10) + b"\xff\xff"
 _GONE = frozenset((errno.ESRCH, errno.ENOENT, errno.EBADF))
 _DISSOLVE = struct.pack("=H14x", socket.AF_UNSPEC)
@@ -67,8 +71,11 @@ def cut_over(
 
     Looks once: put the processes where new sockets get the mark before. Processes in another
     network namespace are passed over, and what vanishes meanwhile; connections that a listener has
-    not accepted yet are nobody's. Does not wait for the network, with one exception: if the app
-    closes a socket with SO_LINGER in the moment it is held here, this end lingers in its stead.
+    not accepted yet are nobody's. A UDP socket that cannot be connected again, as there is no route
+    with the new mark, stays unconnected and counts as failed.
+
+    Does not wait for the network, with one exception: if the app closes a socket with SO_LINGER in
+    the moment it is held here, this end lingers in its stead.
 
     Needs CAP_SYS_PTRACE (pidfd_getfd), CAP_NET_ADMIN (SO_MARK, conntrack). Raise ValueError for a
     wrong prefix, KernelError when flows cannot be listed or deleted (all sockets are done by then).
@@ -139,22 +146,50 @@ class _Work:
             self.dissolved += 1
             if not ended:
                 return
-        new = old & ~self.mask | self.mark
-        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, new)
-        self.marked += 1
         end = _local_end(duplicate)
+        self._mark(duplicate, old & ~self.mask | self.mark)
+        self.marked += 1
         if end:
             self.ends.add(end)
+
+    def _mark(self, duplicate: socket.socket, mark: int) -> None:
+        """Set the whole mark; for a connected UDP socket while it has no peer.
+
+        So nothing leaves with the new mark and the old source: a send in between is refused.
+        """
+        peer = self._far_peer(duplicate)
+        if peer:
+            _connect(duplicate, _DISSOLVE)
+        try:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        finally:
+            if peer:
+                _connect(duplicate, peer)
+
+    def _far_peer(self, duplicate: socket.socket) -> bytes | None:
+        """Return the name of a UDP socket's peer that is not near, None when there is none.
+
+        Nor for a socket bound to a link: __udp_disconnect() would unbind it.
+        """
+        if duplicate.proto not in _DATAGRAMS or duplicate.getsockopt(
+            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16
+        ):
+            return None
+        name = _peer_name(duplicate)
+        return name if name and self._is_far(duplicate, name) else None
 
     def _is_far_connection(self, duplicate: socket.socket) -> bool:
         """Whether it is a TCP connection, or becomes one, with what is not near."""
         if duplicate.type is not socket.SOCK_STREAM or not _is_connection(duplicate):
             return False
-        remote = _remote(duplicate)
-        if remote is None or self.near.holds(remote):
-            return False
+        name = _peer_name(duplicate)
+        return name is not None and self._is_far(duplicate, name)
+
+    def _is_far(self, duplicate: socket.socket, peer: bytes) -> bool:
+        # The address is at 4 of struct sockaddr_in, at 8 of struct sockaddr_in6.
+        remote = peer[4:8] if duplicate.family is socket.AF_INET else _unmap(peer[8:24])
         # The same address at both ends: the machine talks to itself.
-        return remote != _pack(duplicate.getsockname()[0])
+        return not self.near.holds(remote) and remote != _pack(duplicate.getsockname()[0])
 
 
 def _is_connection(duplicate: socket.socket) -> bool:
@@ -167,26 +202,24 @@ def _is_connection(duplicate: socket.socket) -> bool:
     return state not in (_CLOSE, _LISTEN)
 
 
-def _remote(duplicate: socket.socket) -> bytes | None:
-    """Return the packed address a socket is connected or connecting to.
+def _peer_name(duplicate: socket.socket) -> bytes | None:
+    """Return the socket address it is connected or connecting to, None when it is not.
 
     SO_PEERNAME, because getpeername(2) hides it until the connection stands.
     """
     # sizeof struct sockaddr_in and sockaddr_in6: asked for more than there is, it refuses.
     size = 16 if duplicate.family is socket.AF_INET else 28
     try:
-        name = duplicate.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, size)
+        return duplicate.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, size)
     except OSError as error:
         if error.errno == errno.ENOTCONN:
             return None
         raise
-    # The address is at 4 of struct sockaddr_in, at 8 of struct sockaddr_in6.
-    return name[4:8] if size == 16 else _unmap(name[8:24])
 
 
 def _local_end(duplicate: socket.socket) -> LocalEnd | None:
     """Return the end whose flows the kernel tracks by its port; None when there is none."""
-    if duplicate.type is not socket.SOCK_DGRAM or duplicate.proto not in _PORTS:
+    if duplicate.type is not socket.SOCK_DGRAM or duplicate.proto not in _DATAGRAMS | _ECHOES:
         return None
     address, port = duplicate.getsockname()[:2]
     if not port:
@@ -212,13 +245,21 @@ def _dissolve(duplicate: socket.socket) -> bool:
     of 2023, around 6.5), EOPNOTSUPP with TLS in the kernel. Its last packets go the old way, so it
     must not be marked.
     """
-    if not _libc.connect(duplicate.fileno(), _DISSOLVE, len(_DISSOLVE)):
-        return True
-    number = ctypes.get_errno()
-    if number not in (errno.EBUSY, errno.EOPNOTSUPP):
+    try:
+        _connect(duplicate, _DISSOLVE)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EOPNOTSUPP):
+            raise
+        duplicate.shutdown(socket.SHUT_RDWR)
+        return False
+    return True
+
+
+def _connect(duplicate: socket.socket, name: bytes) -> None:
+    """connect(2), which Python's socket does not offer for AF_UNSPEC."""
+    if _libc.connect(duplicate.fileno(), name, len(name)):
+        number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    duplicate.shutdown(socket.SHUT_RDWR)
-    return False
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import socket
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.core.config import Profile
@@ -11,18 +13,11 @@ from byway_systemd.core.desired import Exit
 from byway_systemd.core.firewall import build_table
 from byway_systemd.core.links import Uplink
 from byway_systemd.core.network import Family, Link, Route
-from byway_systemd.core.nftables import (
-    MatchMark,
-    MatchState,
-    NftRule,
-    NftTable,
-    SetFlowMark,
-    Verdict,
-)
 from byway_systemd.core.observed import Observed
+from byway_systemd.core.steering import Steered, Steering
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.open_sockets import CutOver, cut_over
-from netns.world import TABLE, Child, World
+from netns.world import FAMILIES, TABLE, Child, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,27 +35,14 @@ def steer(world: World) -> None:
         cgroup_ids=(("/byway.slice", world.cgroups[0].stat().st_ino),),
     )
     exit_ = Exit(Profile(interface="direct0"), DIRECT, TABLE)
-    table = build_table((Uplink(exit_, direct, (), shared=False),), MASK, observed)
+    steering = Steering(cgroups=(Steered("/byway.slice", "default", DIRECT),), mask=MASK)
+    table = build_table((Uplink(exit_, direct, (), shared=False),), steering, observed)
 
     def install() -> None:
         with Nftables() as nftables:
-            nftables.replace_table(_with_marked_before(table))
+            nftables.replace_table(table)
 
     world.client.run(install)
-
-
-def _with_marked_before(table: NftTable) -> NftTable:
-    """A flow of a socket that has the mark, whatever its cgroup, gets the mark as well."""
-    marked = (
-        MatchState(("new", "untracked")), MatchMark(MASK, DIRECT), SetFlowMark(MASK, DIRECT),
-        Verdict.ACCEPT,
-    )  # fmt: skip
-    rule = NftRule("default: socket marked before", marked)
-    chains = (
-        replace(chain, rules=(*chain.rules, rule)) if chain.name == "output" else chain
-        for chain in table.chains
-    )
-    return replace(table, chains=tuple(chains))
 
 
 class App:
@@ -110,3 +92,21 @@ def lead_over(
     """Lead the open sockets of ``pids`` over, from within the client's namespace."""
     done: CutOver = world.client.run(lambda: cut_over(pids, mark, MASK, near, reset=reset))
     return done
+
+
+def send_on(version: int, address: tuple[str, int]) -> set[str]:
+    """Send datagrams without a pause to everyone who ever sent one; return their addresses."""
+    with socket.socket(FAMILIES[version], socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        server.settimeout(3)
+        seen = {server.recvfrom(9)[1][:2]}
+        server.setblocking(False)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            with suppress(BlockingIOError, ConnectionRefusedError):
+                seen.add(server.recvfrom(9)[1][:2])
+            for peer in seen:
+                with suppress(OSError):  # an old port that is closed refuses
+                    server.sendto(b"more", peer)
+            time.sleep(0.001)
+    return {peer[0] for peer in seen}

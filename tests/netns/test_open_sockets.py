@@ -14,7 +14,7 @@ import pytest
 
 from byway_systemd.system import open_sockets
 from byway_systemd.system.open_sockets import CutOver, cut_over
-from netns.running import DIRECT, MASK, App, lead_over, steer
+from netns.running import DIRECT, MASK, App, lead_over, send_on, steer
 from netns.world import (
     CLIENT_DIRECT,
     CLIENT_VPN,
@@ -130,12 +130,10 @@ def test_a_connection_in_the_making_is_reset(world: World, version: int) -> None
 
 
 @BOTH
-@pytest.mark.parametrize("connected", [True, False])
-def test_a_udp_socket_goes_on_by_the_direct_link(
-    world: World, version: int, connected: bool
-) -> None:
+@pytest.mark.parametrize("kind", ["connected", "unconnected", "bound"])
+def test_a_udp_socket_goes_on_by_the_direct_link(world: World, version: int, kind: str) -> None:
     def say(on: socket.socket) -> str:
-        if connected:
+        if kind != "unconnected":
             return exchange(on)
         on.sendto(b"?", (SERVERS[version], PORT))
         return on.recv(2048).decode()
@@ -143,7 +141,9 @@ def test_a_udp_socket_goes_on_by_the_direct_link(
     def begin() -> socket.socket:
         made = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
         made.settimeout(0.5)
-        if connected:
+        if kind == "bound":
+            made.bind((CLIENT_VPN[version], 0))
+        if kind != "unconnected":
             made.connect((SERVERS[version], PORT))
         assert say(made) == f"vpn {CLIENT_VPN[version]}"
         return made
@@ -152,6 +152,39 @@ def test_a_udp_socket_goes_on_by_the_direct_link(
     app = App(world, begin, lambda on: [say(on) for _ in range(3)])
     assert lead_over(world, app.child.pid) == CutOver(1, 0, 0)
     assert app.result() == [f"direct {CLIENT_DIRECT[version]}"] * 3
+
+
+@BOTH
+def test_a_udp_socket_whose_peer_goes_on_sending(world: World, version: int) -> None:
+    address = (SERVERS[version], 7013)
+
+    def begin() -> socket.socket:
+        made = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
+        made.settimeout(0.1)
+        made.connect(address)
+        while True:
+            with suppress(ConnectionRefusedError, TimeoutError):  # the server does not run yet
+                made.send(b"begin")
+                made.recv(9)
+                return made
+
+    def read(on: socket.socket) -> None:
+        for _ in range(300):
+            with suppress(TimeoutError):  # as a program does, it then asks again
+                on.recv(9)
+            on.send(b"more")
+
+    steer(world)
+    servers = [
+        where.start(lambda: send_on(version, address)) for where in (world.vpn, world.direct)
+    ]
+    app = App(world, begin, read)
+    app.go_on()
+    time.sleep(0.1)
+    assert lead_over(world, app.child.pid) == CutOver(1, 0, 0)
+    assert app.child.result() is None
+    ways = [server.result() for server in servers]
+    assert ways == [{CLIENT_VPN[version]}, {CLIENT_DIRECT[version]}]
 
 
 def test_an_ipv6_socket_with_an_ipv4_peer(world: World) -> None:
@@ -173,12 +206,18 @@ def test_an_ipv6_socket_with_an_ipv4_peer(world: World) -> None:
 
 
 @BOTH
-def test_the_way_back(world: World, version: int) -> None:
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_way_back(world: World, version: int, connected: bool) -> None:
     def begin() -> tuple[socket.socket, socket.socket]:
         stream = opened(version, 0, DIRECT)
-        stream.settimeout(0.5)
         datagrams = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
         datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, DIRECT | 0x41)
+        if connected:
+            datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, DIRECT)
+            datagrams.connect((SERVERS[version], PORT))
+            assert way_of(exchange(datagrams)) == "direct"
+            datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, DIRECT | 0x41)
+        stream.settimeout(0.5)
         datagrams.settimeout(0.5)
         assert way_of(exchange(stream)) == "direct"
         return stream, datagrams
