@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.network import Link
     from byway_systemd.core.nftables import NftTable
+
+log = logging.getLogger("byway")
 
 _TABLE = "byway"
 
@@ -214,10 +217,18 @@ class Machine:
 
 
 def _cut_over(pids: Iterable[int], verdict: op.SocketVerdict) -> None:
-    """Make open sockets follow; imported here as most daemons never need it."""
-    from byway_systemd.system.open_sockets import cut_over  # noqa: PLC0415
+    """Make open sockets follow; what cannot is said, and does not keep the rest from it."""
+    from byway_systemd.system.open_sockets import cut_over  # noqa: PLC0415 - most never need it
 
-    cut_over(pids, verdict.mark, verdict.mask, verdict.near, reset=verdict.reset)
+    try:
+        done = cut_over(pids, verdict.mark, verdict.mask, verdict.near, reset=verdict.reset)
+    except OSError as error:
+        log.warning("tracked flows may stay on their old way until they end: %s", error)
+        return
+    if done.failed:
+        log.warning(
+            "%d open sockets could not be led over: restart what they belong to", done.failed
+        )
 
 
 def _cgroup(path: str) -> str:
