@@ -17,22 +17,47 @@ _byway_command() {
     esac
 }
 
+# With --user those of the user's manager.
 _byway_services() {
-    systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null |
-        sed -n '/^[^ ]*@\.service /d; s/^\([^ ]*\.service\) .*/unit:\1/p'
+    systemctl "$@" list-unit-files --type=service --no-legend --plain 2>/dev/null |
+        sed -n '/^[^ ]*@\.service /d; s/^\([^ ]*\.service\) .*/\1/p'
+}
+
+_byway_desktop_entries() {
+    local directory
+    for directory in {~/.local/share,/usr/local/share,/usr/share}/applications \
+        {~/.local/share,/var/lib}/flatpak/exports/share/applications \
+        /var/lib/snapd/desktop/applications; do
+        if [ -d "$directory" ]; then
+            find -L "$directory" -name '*.desktop' -printf '%P\n' 2>/dev/null
+        fi
+    done | sed 's/\.desktop$//; s|/|-|g; / /d' | sort -u
+}
+
+_byway_names_of() {
+    case $1 in
+        unit) _byway_services ;;
+        user-unit) _byway_services --user ;;
+        desktop) _byway_desktop_entries ;;
+        flatpak) flatpak list --app --columns=application 2>/dev/null ;;
+        snap) snap list 2>/dev/null | sed '1d; s/ .*//' ;;
+    esac
 }
 
 _byway_program() {
+    local kind
     case $1 in
-        unit:*)
-            _byway_words "$(_byway_services)" "$1" ;;
+        unit:* | user-unit:* | desktop:* | flatpak:* | snap:*)
+            _byway_words "$(_byway_names_of "${1%%:*}" | sed "s/^/${1%%:*}:/")" "$1" ;;
         */*) _byway_file "$1" ;;
         *)
             _byway_command "$1"
-            if [[ unit: = "$1"* ]]; then
-                COMPREPLY+=(unit:)
-                compopt -o nospace 2>/dev/null
-            fi ;;
+            for kind in unit: user-unit: desktop: flatpak: snap:; do
+                if [[ $kind = "$1"* ]]; then
+                    COMPREPLY+=("$kind")
+                    compopt -o nospace 2>/dev/null
+                fi
+            done ;;
     esac
 }
 
@@ -67,7 +92,7 @@ _byway() {
     for ((index = 1; index < ${#words[@]} - 1; index++)); do
         case ${words[index]} in
             --config=*) config=${words[index]#*=} ;;
-            --config | --json | -p | --profile | -u | --user)
+            --config | --json | -p | --profile | -u | --user | --scope)
                 if ((index == ${#words[@]} - 2)); then
                     previous=${words[index]}
                 elif [ "${words[index]}" = --config ]; then
@@ -99,6 +124,8 @@ _byway_reply() {
         :--json=*) _byway_words "--json=pretty --json=short --json=off" "$word"; return ;;
         -p:* | --profile:*) _byway_nothing "$word"; return ;;
         -u:* | --user:*) _byway_nothing "$word"; return ;;
+        --scope:*) _byway_words "system user" "$word"; return ;;
+        :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
         "") _byway_words "status list add remove run plan apply reconcile config generate daemon --help --version --config" "$word" ;;
@@ -130,7 +157,7 @@ _byway_reply() {
         "config edit")
             _byway_words "--help --config" "$word" ;;
         "generate" | "generate "*)
-            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_directory "$word"; fi ;;
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--scope --help --config" "$word"; else _byway_directory "$word"; fi ;;
         "daemon")
             _byway_words "--gate --clean-up --help --config" "$word" ;;
     esac

@@ -11,7 +11,7 @@ function __byway_words
             continue
         end
         switch $word
-            case --config --json -p --profile -u --user
+            case --config --json -p --profile -u --user --scope
                 set skip 1
             case '-*'
             case '*'
@@ -31,12 +31,28 @@ function __byway_in
 end
 
 function __byway_programs
-    if string match -q -- 'unit:*' (commandline -ct)
-        systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null |
-            string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'unit:$1'
-    else
-        __fish_complete_command
-        printf 'unit:\tservice\n'
+    set -l services list-unit-files --type=service --no-legend --plain
+    switch (commandline -ct)
+        case 'unit:*'
+            systemctl $services 2>/dev/null |
+                string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'unit:$1'
+        case 'user-unit:*'
+            systemctl --user $services 2>/dev/null |
+                string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'user-unit:$1'
+        case 'desktop:*'
+            set -l shares ~/.local/share /usr/local/share /usr/share \
+                {~/.local/share,/var/lib}/flatpak/exports/share /var/lib/snapd/desktop
+            for share in $shares
+                find -L $share/applications -name '*.desktop' -printf 'desktop:%P\n' 2>/dev/null
+            end | string replace -r '\.desktop$' '' | string replace -a / - | sort -u
+        case 'flatpak:*'
+            flatpak list --app --columns=application 2>/dev/null | string replace -r '^' flatpak:
+        case 'snap:*'
+            snap list 2>/dev/null | tail -n +2 | string replace -r '^([^ ]+).*' 'snap:$1'
+        case '*'
+            __fish_complete_command
+            printf '%b\n' 'unit:\tservice' 'user-unit:\tservice of users' \
+                'desktop:\tdesktop entry' 'flatpak:\tflatpak' 'snap:\tsnap'
     end
 end
 
@@ -85,6 +101,7 @@ complete -c byway -n '__byway_in config cat' -s h -l help -d 'show the help of b
 complete -c byway -n '__byway_in config check' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in config check' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in config edit' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in generate' -l scope -x -a 'system user' -d 'whose manager they are for'
 complete -c byway -n '__byway_in generate' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in generate' -a '(__fish_complete_directories)'
 complete -c byway -n '__byway_in daemon' -l gate -d 'run the exec gate instead'

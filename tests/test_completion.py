@@ -28,6 +28,12 @@ OFFERED = {
     "byway apply --d": ["--dry-run"],
     "byway add -p lte /etc/hostnam": ["/etc/hostname"],
     "byway add unit": ["unit:"],
+    "byway add user-u": ["user-unit:"],
+    "byway add flatpak : org.m": ["org.mozilla.firefox"],
+    "byway add snap : ''": ["fire-fox", "core22"],
+    "byway add user-unit : s": ["sync.service"],
+    "byway add unit : s": ["ssh.service"],
+    "byway generate --scope ''": ["system", "user"],
     "byway add -": ["--profile", "--help", "--config"],
     "byway remove ''": ["/usr/bin/curl", "/opt/a b/app", "unit:ssh.service"],
     "byway remove unit : s": ["ssh.service"],
@@ -40,6 +46,12 @@ OFFERED = {
 FAKE_LIST = """
 byway() { printf '%s\\n' /usr/bin/curl '/opt/a b/app  (there is no such file)' unit:ssh.service; }
 systemd-run() { :; }
+flatpak() { printf '%s\\n' org.mozilla.firefox com.example.App; }
+snap() { printf '%s\\n' 'Name  Version  Rev' 'fire-fox  1  2' 'core22  3  4'; }
+systemctl() {
+    if [ "$1" = --user ]; then echo 'sync.service enabled'; echo 'sync@.service enabled'
+    else echo 'ssh.service enabled'; fi
+}
 """
 
 

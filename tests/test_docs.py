@@ -126,7 +126,7 @@ def test_exit_codes_are_documented() -> None:
 def test_every_unit_is_documented() -> None:
     page = read("man/byway.8").replace(r"\-", "-")
     for suffix in ("service", "timer", "slice", "socket"):
-        for unit in (ROOT / "units").glob(f"*.{suffix}"):
+        for unit in (ROOT / "units").rglob(f"*.{suffix}"):
             assert rf".I {unit.name}" in page, unit.name
 
 

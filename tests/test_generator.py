@@ -8,14 +8,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from verification import SYSTEM_UNITS, lay_out_units, place_program, verify
+from verification import (
+    SYSTEM_UNITS,
+    USER_UNITS,
+    lay_out_units,
+    lay_out_user_units,
+    place_program,
+    verify,
+    verify_user,
+)
 
 from byway_systemd.core.errors import ConfigError, UsageError
+from byway_systemd.core.units import Scope
 from byway_systemd.system import generator
 from byway_systemd.system.generator import generate, unit_files
 from byway_systemd.system.remembered import CACHE, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).parents[1]
 SCRIPT = CHECKOUT / "units/generators/byway-generator"
@@ -24,6 +37,11 @@ apps = ["/usr/bin/curl", "unit:jellyfin", "unit:backup@nightly.service"]
 [profile.lte]
 interface = "wwan1"
 apps = ["unit:other"]
+"""
+USERS = """interface = "100%\\\\"
+apps = ["user-unit:sync", "user-unit:job@1", "desktop:my-app", "flatpak:org.x.Y-z", "snap:fox.a-b"]
+[profile.lte]
+apps = ["user-unit:other", "desktop:%n 'é'"]
 """
 HEAVY = {"jinja2", "pystemd", "pyroute2", "asyncio", "tomli", "tomlkit", "argparse", "pathlib"}
 
@@ -35,6 +53,20 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / directory).mkdir(parents=True)
     write(tmp_path / "etc/byway/byway.toml", CONFIG)
     return tmp_path
+
+
+@pytest.fixture
+def reachable(tmp_path: Path) -> Iterator[None]:
+    """Let everybody into the tree; skip where the checkout is closed to others."""
+    if any(path.stat().st_mode & 1 == 0 for path in CHECKOUT.parents):
+        pytest.skip("others cannot enter the checkout")
+    closed = [path for path in tmp_path.parents if path.stat().st_mode & 5 != 5]
+    modes = [path.stat().st_mode for path in closed]
+    for path in (tmp_path, *closed):
+        path.chmod(path.stat().st_mode | 0o755)
+    yield
+    for path, mode in zip(closed, modes, strict=True):
+        path.chmod(mode)
 
 
 def write(path: Path, text: str) -> None:
@@ -54,17 +86,21 @@ def forbid_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator, "render_unit_files", refuse)
 
 
-def run_script(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    root: Path, *options: str, user: int = 0, scope: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run the script where /etc and /run are those of ``root``; it writes into root/out."""
-    script = 'mount --bind "$0/etc" /etc && mount --bind "$0/run" /run && exec "$@"'
+    become = f"setpriv --reuid={user} --regid={user} --clear-groups" if user else ""
+    script = f'mount --bind "$0/etc" /etc && mount --bind "$0/run" /run && exec {become} "$@"'
     out = root / "out"
     out.mkdir(exist_ok=True)
+    os.chown(out, user, user)
     python = [sys.executable, *options, str(SCRIPT), str(out), str(out), str(out)]
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, str(root), *python],
         capture_output=True, text=True, check=False,
         # The installed script finds its package beside its interpreter; a checkout has none there.
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "SYSTEMD_SCOPE": scope},
     )  # fmt: skip
 
 
@@ -124,7 +160,7 @@ def test_forged_memory_is_refused(root: Path) -> None:
     unit_files(root)
     cache = root / CACHE
     forged = json.loads(cache.read_text())
-    forged["files"] = [["evil.service", "[Service]\nExecStart=/bin/sh"]]
+    forged["files"]["system"] = [["evil.service", "[Service]\nExecStart=/bin/sh"]]
     cache.write_text(json.dumps(forged))
     assert recall(str(root)) is not None, "the same as root's own is believed"
     os.chown(cache, 65534, 65534)
@@ -153,6 +189,24 @@ def test_file_of_the_users_own_is_not_remembered(root: Path, tmp_path: Path) -> 
         unit_files(root, odd)
 
 
+def test_both_scopes_are_remembered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root / "etc/byway/byway.toml", USERS)
+    files = unit_files(root, scope=Scope.USER)
+    assert recall(str(root), "user") == files != recall(str(root))
+    forbid_rendering(monkeypatch)
+    generate(root / "out", root, scope=Scope.USER)
+    assert tree(root / "out") == dict(files)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_users_believe_roots_memory_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = unit_files(root)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert recall(str(root)) == files
+    os.chown(root / CACHE, 1001, 1001)
+    assert recall(str(root)) is None
+
+
 def test_bad_configuration_writes_nothing(root: Path) -> None:
     write(root / "etc/byway/byway.toml", "apps = 1\n")
     with pytest.raises(ConfigError):
@@ -176,6 +230,30 @@ def test_systemd_has_nothing_to_say(root: Path, tmp_path: Path) -> None:
     odd.write_text(odd.read_text().replace("Slice=", "Slic="))
     assert "Slic" in verify(machine, *names)
     assert (machine / SYSTEM_UNITS / "byway.service").exists()
+
+
+def test_users_systemd_has_nothing_to_say(root: Path, tmp_path: Path) -> None:
+    write(root / "etc/byway/byway.toml", USERS)
+    generate(tmp_path / "generated", root, scope=Scope.USER)
+    units = lay_out_user_units(tmp_path)
+    # A scope cannot be loaded from a file: what is in its drop-ins is tried in a service's.
+    names = ["byway.slice", "byway-lte.slice"]
+    for directory in sorted((tmp_path / "generated").glob("*.d")):
+        name = directory.name.removesuffix(".d").replace("-.s", "-1.s").replace("@.s", "@1.s")
+        if name.endswith(".slice"):
+            continue
+        service = name.removesuffix(".scope").removesuffix(".service") + ".service"
+        (units / service).write_text("[Service]\nExecStart=true\n")
+        text = (directory / "50-byway.conf").read_text().replace("[Scope]", "[Service]")
+        (units / f"{service}.d").mkdir(exist_ok=True)
+        (units / f"{service}.d/60-again.conf").write_text(text)
+        names.append(service)
+    assert len(names) > 40
+    assert verify_user(tmp_path, *names) == ""
+    odd = tmp_path / "generated/sync.service.d/50-byway.conf"
+    odd.write_text(odd.read_text().replace("Slice=", "Slic="))
+    assert "Slic" in verify_user(tmp_path, *names)
+    assert (tmp_path / USER_UNITS / "byway.slice").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
@@ -221,10 +299,30 @@ class TestScript:
         done = run_script(root)
         assert (done.returncode, done.stderr, tree(root / "out")) == (0, "", {})
 
-    def test_users_managers_have_none(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SYSTEMD_SCOPE", "user")
-        done = run_script(root)
-        assert (done.returncode, done.stderr, tree(root / "out")) == (0, "", {})
+    def test_users_managers(self, root: Path, reachable: None) -> None:
+        write(root / "etc/byway/byway.toml", USERS)
+        first = run_script(root, user=1000, scope="user")
+        assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+        generate(root / "verb", root, scope=Scope.USER)
+        assert tree(root / "out") == tree(root / "verb") != {}
+        assert run_script(root).returncode == 0
+        shutil.rmtree(root / "out")
+        again = run_script(root, "-S", "-X", "importtime", user=1000, scope="user")
+        assert tree(root / "out") == tree(root / "verb"), "from root's memory"
+        imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+        assert not {name for name in imported if name.split(".")[0] in HEAVY}
+
+    @pytest.mark.parametrize("hidden", ["etc/byway/byway.toml", "etc/byway"])
+    def test_configuration_that_users_cannot_read(
+        self, root: Path, reachable: None, hidden: str
+    ) -> None:
+        (root / hidden).chmod(0o600)
+        done = run_script(root, user=1000, scope="user")
+        assert (done.returncode, done.stdout, tree(root / "out")) == (0, "", {})
+        assert done.stderr.splitlines() == [
+            "<3>byway-generator: /etc/byway/byway.toml: cannot be read: Permission denied "
+            "(users' service managers read it, too: chmod -R a+rX /etc/byway)"
+        ]
 
     def test_directory_that_cannot_be_written(self, root: Path) -> None:
         (root / "out").write_text("") if (root / "out").exists() else None

@@ -199,6 +199,35 @@ def test_anybody_may_read(config: str) -> None:
 
 
 @as_root
+def test_add_and_remove_of_every_kind(config: str) -> None:
+    kinds = ["user-unit:a.service", "desktop:b", "flatpak:c.d.E", "snap:f", "snap:g.h"]
+    done = byway("--config", config, "add", *kinds)
+    assert done.returncode == 0, done.stderr
+    listed = byway("--config", config, "list").stdout.splitlines()
+    assert [app for app in listed if app in kinds] == kinds
+    shown = json.loads(byway("--config", config, "list", "--json").stdout)
+    assert [app["exists"] for app in shown if app["app"] in kinds] == [True] * len(kinds)
+    done = byway("--config", config, "config", "check")
+    assert (done.returncode, done.stdout) == (0, "valid\n")
+    assert byway("--config", config, "add", "snap:f.f").returncode == 2
+    done = byway("--config", config, "add", "flatpak:firefox")
+    assert done.returncode == 2
+    assert "flatpak list" in done.stderr
+    assert byway("--config", config, "remove", *kinds).returncode == 0
+    assert Path(config).read_text() == CONFIG
+
+
+def test_generates_for_whom_it_is_told(config: str, tmp_path: Path) -> None:
+    Path(config).write_text('apps = ["unit:a", "user-unit:b"]\n')
+    for scope, unit in (("system", "a"), ("user", "b")):
+        done = byway("--config", config, "generate", "--scope", scope, str(tmp_path / scope))
+        assert done.returncode == 0, done.stderr
+        assert f"{unit}.service.d/50-byway.conf" in done.stdout.splitlines()
+        written = {path.name for path in (tmp_path / scope).glob("?.service.d")}
+        assert written == {f"{unit}.service.d"}
+
+
+@as_root
 def test_add_and_remove(config: str) -> None:
     done = byway("--config", config, "add", "ls", "unit:nginx")
     assert done.returncode == 0, done.stderr

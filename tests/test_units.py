@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import subprocess
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from verification import SYSTEM_UNITS, UNITS, lay_out_units, verify
+from verification import SYSTEM_UNITS, UNITS, lay_out_units, lay_out_user_units, verify, verify_user
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-NAMES = sorted(
-    path.name for path in UNITS.iterdir() if path.suffix in {".service", ".slice", ".timer"}
-)
+KINDS = {".service", ".slice", ".timer"}
+SYSTEM_NAMES = sorted(path.name for path in UNITS.iterdir() if path.suffix in KINDS)
+USER_NAMES = sorted(f"user/{path.name}" for path in (UNITS / "user").iterdir())
+NAMES = SYSTEM_NAMES + USER_NAMES
 # In the order of systemd.unit(5), systemd.service(5), systemd.timer(5), systemd.kill(5) and
 # systemd.resource-control(5), as systemd's own units have them.
 ORDER = [
     "Description", "Documentation", "DefaultDependencies", "Requires", "BindsTo", "PartOf",
-    "Conflicts", "After", "Before", "Wants", "RefuseManualStop", "ConditionPathExists",
-    "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStopPost", "Restart",
-    "RestartPreventExitStatus", "RestartSec", "TimeoutStartSec", "WatchdogSec", "KillMode",
-    "Slice", "Delegate", "LimitNOFILE", "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory",
-    "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec",
-    "OnUnitInactiveSec", "AccuracySec", "WantedBy",
+    "Conflicts", "After", "Before", "Wants", "IgnoreOnIsolate", "RefuseManualStop",
+    "ConditionPathExists", "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStop",
+    "ExecStopPost", "SuccessExitStatus", "Restart", "RestartPreventExitStatus", "RestartSec",
+    "TimeoutStartSec", "WatchdogSec", "KillMode", "OOMPolicy", "Slice", "Delegate", "LimitNOFILE",
+    "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve",
+    "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec",
+    "AccuracySec", "WantedBy",
 ]  # fmt: skip
 HARDENING = {
     "CapabilityBoundingSet", "DevicePolicy", "LockPersonality", "MemoryDenyWriteExecute",
@@ -77,9 +83,47 @@ def test_says_what_it_is(name: str) -> None:
     assert sections(name)["[Unit]"][:2] == ["Description", "Documentation"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SYSTEM_NAMES)
 def test_systemd_has_nothing_to_say(name: str, root: Path) -> None:
     assert verify(root, name) == ""
+
+
+@pytest.mark.parametrize("name", USER_NAMES)
+def test_users_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
+    units = lay_out_user_units(tmp_path)
+    unit = units / name.removeprefix("user/")
+    assert verify_user(tmp_path, unit.name) == ""
+    unit.write_text(unit.read_text().replace("RefuseManualStop", "RefusesManualStop"))
+    assert "RefusesManualStop" in verify_user(tmp_path, unit.name)
+
+
+def test_no_signal_to_everybody_ends_the_holder(tmp_path: Path) -> None:
+    """What ends it ends the programs in it, so a killall must not."""
+    start = next(
+        line.partition("=")[2]
+        for line in (UNITS / "user/byway-apps.service").read_text().splitlines()
+        if line.startswith("ExecStart=")
+    )
+    with subprocess.Popen(shlex.split(start)) as holder:
+        try:
+            _wait_until(lambda: _program_of(holder.pid) == "sleep")
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                holder.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                holder.wait(0.2)
+        finally:
+            holder.kill()
+
+
+def _program_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_systemd_would_say_so(root: Path) -> None:
@@ -107,7 +151,7 @@ def test_exposure_does_not_grow(name: str) -> None:
 
 
 def test_every_service_runs_what_is_installed() -> None:
-    for name in NAMES:
+    for name in SYSTEM_NAMES:
         for line in (UNITS / name).read_text().splitlines():
             if line.startswith("ExecStart="):
                 program = line.partition("=")[2].split()[0]

@@ -152,7 +152,7 @@ def reconcile_now(context: Context, arguments: Namespace) -> ExitCode:
 
 def generate(context: Context, arguments: Namespace) -> ExitCode:
     """Write the unit files that the systemd generator writes."""
-    for path in context.generate(Path(arguments.directory)):
+    for path in context.generate(Path(arguments.directory), arguments.scope):
         write(path)
     return ExitCode.OK
 

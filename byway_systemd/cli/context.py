@@ -61,8 +61,8 @@ class Context(Protocol):
     def poke_daemon(self) -> bool:
         """Ask the daemon to reconcile; return whether there is one."""
 
-    def generate(self, directory: Path) -> tuple[str, ...]:
-        """Write the generated unit files; return their paths."""
+    def generate(self, directory: Path, scope: str) -> tuple[str, ...]:
+        """Write the unit files generated for ``scope``; return their paths."""
 
     def run_command(self, command: list[str], slice_: str, user: str) -> int:
         """Become ``command`` inside ``slice_``, as ``user`` unless that is empty."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.cli.output import paint, printable, write, write_json, write_table
-from byway_systemd.core.apps import AppKind
 from byway_systemd.core.errors import ConfigError, ExitCode, NotRunningError, RootNeededError
 from byway_systemd.core.observed import FileState
 
@@ -115,7 +114,7 @@ def show_list(context: Context, arguments: Namespace) -> ExitCode:
         {
             "app": str(app),
             "profile": profile.name,
-            "exists": app.kind is AppKind.UNIT or states.get(app) is not FileState.MISSING,
+            "exists": states.get(app) is not FileState.MISSING,
         }
         for profile in config.profiles
         for app in profile.apps

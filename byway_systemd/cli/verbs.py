@@ -31,7 +31,11 @@ _PROFILE = (
 )
 _APPS = (
     ("apps",),
-    {"nargs": "+", "metavar": "APP", "help": "a program, a pattern or unit:NAME.service"},
+    {
+        "nargs": "+",
+        "metavar": "APP",
+        "help": "a program, a pattern, unit:NAME.service or another kind",
+    },
 )
 _USER = (
     ("-u", "--user"),
@@ -98,7 +102,17 @@ VERBS: tuple[Verb, ...] = (
         "generate",
         "write the unit files that the systemd generator writes",
         "change:generate",
-        ((("directory",), {"metavar": "DIR", "help": "where to write them"}),),
+        (
+            (("directory",), {"metavar": "DIR", "help": "where to write them"}),
+            (
+                ("--scope",),
+                {
+                    "choices": ("system", "user"),
+                    "default": "system",
+                    "help": "whose manager they are for",
+                },
+            ),
+        ),
     ),
     Verb(
         "daemon",

@@ -138,7 +138,7 @@ def _read_reconcile(value: object) -> int:
 
 
 def _read_app(value: object) -> App:
-    return parse_app(_text(value, "a path or unit:NAME"))
+    return parse_app(_text(value, "an app"))
 
 
 def _read_gateway(family: type[IPv4Address | IPv6Address]) -> Callable[[object], str]:
@@ -194,7 +194,7 @@ def _read_priority(value: object) -> int:
 
 _PROFILE_SETTINGS = (
     Setting("interface", _read_interface, AUTO, "the direct link; auto: the best one not a VPN"),
-    Setting("apps", _read_app, "[]", "programs, patterns and unit:NAME that leave by it", True),  # noqa: FBT003
+    Setting("apps", _read_app, "[]", "programs, services and desktop apps that leave by it", True),  # noqa: FBT003
 )
 _LINK_SETTINGS = (
     Setting("gateway", _read_gateway(IPv4Address), AUTO, "the direct link's IPv4 router"),

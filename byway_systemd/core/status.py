@@ -107,7 +107,7 @@ def _present_app(app: App, profile: Profile, steering: Steering, observed: Obser
     if app.kind is AppKind.UNIT:
         return {"app": str(app), "profile": profile.name, **_present_unit(app, profile, observed)}
     files = [e for e in observed.executables if e.app == app]
-    missing = all(e.state is FileState.MISSING for e in files)
+    missing = app.kind.names_files and all(e.state is FileState.MISSING for e in files)
     state = "missing" if missing else "running" if pids else "not running"
     return {"app": str(app), "profile": profile.name, "state": state, "pids": pids}
 

@@ -1,4 +1,4 @@
-"""The unit files byway generates: drop-ins for services and the timer, and the slices' settings.
+"""The unit files byway generates: drop-ins for apps and the timer, and the slices' settings.
 
 Files are (path below a unit directory, text). Only here is jinja2 imported, and only when
 something must be rendered.
@@ -6,8 +6,10 @@ something must be rendered.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.app_units import system_units, user_units
 from byway_systemd.core.apps import AppKind, refuse_control_characters
 from byway_systemd.core.config import AUTO, DEFAULT_PROFILE
 from byway_systemd.core.desired import DROP_IN, RECONCILE_TIMER
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
     from byway_systemd.core.config import Config, Profile
 
 SOURCE = "/etc/byway/byway.toml"
+_PRECEDENCE = (
+    AppKind.PATH, AppKind.GLOB, AppKind.DESKTOP, AppKind.FLATPAK, AppKind.SNAP, AppKind.UNIT,
+    AppKind.USER_UNIT,
+)  # fmt: skip
+
+
+class Scope(StrEnum):
+    """Whose manager the files are for (SYSTEMD_SCOPE in systemd.generator(7))."""
+
+    SYSTEM = "system"
+    USER = "user"
 
 
 def unit_value(value: object) -> str:
@@ -33,9 +46,15 @@ def unit_value(value: object) -> str:
 
 
 def render_unit_files(
-    config: Config, templates: Mapping[str, str], source: str = SOURCE
+    config: Config,
+    templates: Mapping[str, str],
+    source: str = SOURCE,
+    scope: Scope = Scope.SYSTEM,
 ) -> tuple[tuple[str, str], ...]:
-    """Return every generated file, sorted by path. ``templates`` are (file name, text)."""
+    """Return every file generated for ``scope``, sorted by path.
+
+    ``templates`` are (file name, text).
+    """
     import jinja2  # noqa: PLC0415 - 45 ms, needed only when something is rendered
 
     environment = jinja2.Environment(
@@ -50,26 +69,40 @@ def render_unit_files(
     refuse_control_characters(source)
     return tuple(
         sorted(
-            (path, environment.get_template(template).render(source=source, **values))
-            for path, template, values in _files(config)
+            (path, environment.get_template(template).render(source=source, scope=scope, **values))
+            for path, (template, values) in _files(config, scope).items()
         )
     )
 
 
-def _files(config: Config) -> Iterator[tuple[str, str, dict[str, str]]]:
-    if config.reconcile:
+_File = tuple[str, dict[str, str]]  # a template and what it is filled with
+
+
+def _files(config: Config, scope: Scope) -> dict[str, _File]:
+    files: dict[str, _File] = {}
+    if config.reconcile and scope is Scope.SYSTEM:
         interval = {"interval": render_duration(config.reconcile)}
-        yield f"{RECONCILE_TIMER}.d/{DROP_IN}", "timer.conf.j2", interval
+        files[f"{RECONCILE_TIMER}.d/{DROP_IN}"] = ("timer.conf.j2", interval)
     for profile in config.profiles:
         link = {"link": describe_link(profile)}
         if profile.name == DEFAULT_PROFILE:
-            yield f"{profile.slice}.d/{DROP_IN}", "slice.conf.j2", link
+            files[f"{profile.slice}.d/{DROP_IN}"] = ("slice.conf.j2", link)
         else:
-            yield profile.slice, "profile.slice.j2", link
-        for app in profile.apps:
-            if app.kind is AppKind.UNIT:
-                slice_ = {"slice": profile.slice}
-                yield f"{app.value}.d/{DROP_IN}", "service.conf.j2", slice_
+            files[profile.slice] = ("profile.slice.j2", link)
+    return files | dict(_placements(config, scope))
+
+
+def _placements(config: Config, scope: Scope) -> Iterator[tuple[str, _File]]:
+    """Yield the drop-ins that put apps into slices; of two for one unit the last one counts.
+
+    What names a unit comes after what names a kind of packages, and that after desktop entries.
+    """
+    units_of = user_units if scope is Scope.USER else system_units
+    placed = [(app, profile.slice) for profile in config.profiles for app in profile.apps]
+    for app, slice_ in sorted(placed, key=lambda one: _PRECEDENCE.index(one[0].kind)):
+        for unit in units_of(app):
+            template = "scope.conf.j2" if unit.endswith(".scope") else "service.conf.j2"
+            yield f"{unit}.d/{DROP_IN}", (template, {"slice": slice_})
 
 
 def describe_link(profile: Profile) -> str:

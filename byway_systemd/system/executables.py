@@ -27,7 +27,7 @@ def observe_executables(profiles: Iterable[Profile]) -> tuple[Executable, ...]:
         observe_executable(app, profile.name, path)
         for profile in profiles
         for app in profile.apps
-        if app.kind is not AppKind.UNIT
+        if app.kind.names_files
         for path in _paths(app)
     )
 

@@ -19,6 +19,8 @@ CONFIG = "etc/byway/byway.toml"
 DROP_IN_DIRECTORIES = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/conf.d")
 # What to watch; a mask is a link of any time, so every change of these names counts.
 CONFIG_PATHS = (CONFIG, *(f"{directory}/*.toml" for directory in DROP_IN_DIRECTORIES))
+# systemd's generators for users' managers run as these users.
+_LET_ALL_READ = "users' service managers read it, too: chmod -R a+rX /etc/byway"
 RUNTIME_UNITS = "run/systemd/system"
 GENERATOR = "usr/lib/systemd/system-generators/byway-generator"
 GENERATED_UNITS = "run/systemd/generator"
@@ -33,16 +35,25 @@ def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:
     """
     if main is not None:
         return (_read_file(main, str(main)),)
-    paths = find_drop_ins(root)
-    config = root / CONFIG
-    if not config.exists() and not paths:
+    if not has_config(root):
         problem = Problem(
             f"/{CONFIG}", 0, "", "does not exist", "write one; byway.toml(5) shows three lines"
         )
         raise ConfigError((problem,))
+    paths, config = find_drop_ins(root), root / CONFIG
     if config.exists():
         paths.insert(0, config)
     return tuple(_read_file(path, "/" + str(path.relative_to(root))) for path in paths)
+
+
+def has_config(root: Path) -> bool:
+    """Whether there is a configuration; raise ConfigError where that cannot be seen."""
+    try:
+        return (root / CONFIG).exists() or bool(find_drop_ins(root))
+    except PermissionError as error:
+        name = "/" + os.path.relpath(error.filename, root)
+        problem = Problem(name, 0, "", f"cannot be read: {error.strerror}", _LET_ALL_READ)
+    raise ConfigError((problem,))
 
 
 def find_drop_ins(root: Path) -> list[Path]:
@@ -77,6 +88,8 @@ def _read_file(path: Path, name: str) -> ConfigFile:
         problem = Problem(name, 0, "", f"not UTF-8 at byte {error.start}", "save it as UTF-8")
     except OSError as error:
         remedy = "correct the path, or the file's permissions"
+        if isinstance(error, PermissionError) and name.startswith("/etc/byway/"):
+            remedy = _LET_ALL_READ
         problem = Problem(name, 0, "", f"cannot be read: {error.strerror}", remedy)
     raise ConfigError((problem,))
 

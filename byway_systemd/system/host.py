@@ -167,11 +167,12 @@ class Host:
             os.kill(pid, signal.SIGUSR1)
         return bool(pid)
 
-    def generate(self, directory: Path) -> tuple[str, ...]:
-        """Write the unit files into ``directory``."""
+    def generate(self, directory: Path, scope: str) -> tuple[str, ...]:
+        """Write the unit files of ``scope`` into ``directory``."""
+        from byway_systemd.core.units import Scope  # noqa: PLC0415
         from byway_systemd.system.generator import generate  # noqa: PLC0415
 
-        return generate(directory, self._root, self._main)
+        return generate(directory, self._root, self._main, Scope(scope))
 
     def run_command(self, command: list[str], slice_: str, user: str) -> int:
         """Enter the slice, become the user, then the command."""

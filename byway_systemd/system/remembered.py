@@ -26,22 +26,25 @@ def fingerprint(root: str) -> str:
     return "\n".join(_identify(path) for path in [*paths, __file__])
 
 
-def recall(root: str) -> Files | None:
-    """Return the files rendered for what ``fingerprint`` tells now; None when there are none."""
+def recall(root: str, scope: str = "system") -> Files | None:
+    """Return what was rendered for ``scope`` and what ``fingerprint`` tells now; None if nothing.
+
+    Root's memory serves everybody: a user's generator does not have to render.
+    """
     try:
         with open(os.path.join(root, CACHE), "rb") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
+            if os.fstat(file.fileno()).st_uid not in (0, os.geteuid()):
                 return None
             remembered = json.load(file)
         if remembered["key"] != fingerprint(root):
             return None
-        return tuple((str(path), str(text)) for path, text in remembered["files"])
+        return tuple((str(path), str(text)) for path, text in remembered["files"][scope])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def render_memory(key: str, files: Files) -> str:
-    """Return the text of the cache."""
+def render_memory(key: str, files: dict[str, Files]) -> str:
+    """Return the text of the cache; ``files`` are by scope."""
     return json.dumps({"key": key, "files": files})
 
 

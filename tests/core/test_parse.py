@@ -94,7 +94,7 @@ def test_default_profile_is_the_first() -> None:
         ('reconcile = "5"', 1, "reconcile", "without a unit"),
         (f'reconcile = "{"9" * 400}s"', 1, "reconcile", "longer than a year"),
         ('apps = "/a"', 1, "apps", "not a list"),
-        ("apps = [1]", 1, "apps[0]", "not a path or unit:NAME: 1"),
+        ("apps = [1]", 1, "apps[0]", "not an app: 1"),
         ('apps = [\n  "/a",\n  "b",\n]', 3, "apps[1]", "not absolute: 'b'"),
         ("direct = 1", 1, "direct", "not a table"),
         ('\n[direct]\ngateway = "x"', 3, "direct.gateway", "not an IPv4 address"),

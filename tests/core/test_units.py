@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from byway_systemd.core.apps import RefusedError, parse_app
 from byway_systemd.core.config import Config, Profile
-from byway_systemd.core.units import render_unit_files, unit_value
+from byway_systemd.core.units import Scope, render_unit_files, unit_value
 from byway_systemd.system.files import find_templates
 
 TEMPLATES = find_templates()
@@ -35,8 +35,10 @@ def parse_unit(text: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def rendered(config: Config, source: str = "/etc/byway/byway.toml") -> dict[str, str]:
-    return dict(render_unit_files(config, TEMPLATES, source))
+def rendered(
+    config: Config, source: str = "/etc/byway/byway.toml", scope: Scope = Scope.SYSTEM
+) -> dict[str, str]:
+    return dict(render_unit_files(config, TEMPLATES, source, scope))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,55 @@ def test_every_file() -> None:
     assert parse_unit(files["byway.slice.d/50-byway.conf"]) == [
         ("[Unit]", "Description", "Programs that leave by the best link that is not a VPN")
     ]
+
+
+def test_every_file_of_a_user() -> None:
+    apps = ("unit:a", "user-unit:b", "flatpak:org.x.Y", "snap:z", "/usr/bin/curl")
+    lte = Profile(name="lte", interface="wwan1", apps=(parse_app("user-unit:c"),))
+    default = Profile(apps=tuple(map(parse_app, apps)))
+    files = rendered(Config(profiles=(default, lte)), scope=Scope.USER)
+    assert list(files) == [
+        "app-flatpak-org.x.Y-.scope.d/50-byway.conf",
+        "app-flatpak-org.x.Y-.service.d/50-byway.conf",
+        "app-flatpak-org.x.Y@.service.d/50-byway.conf",
+        "b.service.d/50-byway.conf",
+        "byway-lte.slice",
+        "byway.slice.d/50-byway.conf",
+        "c.service.d/50-byway.conf",
+        "snap.z.z-.scope.d/50-byway.conf",
+        "snap.z.z.service.d/50-byway.conf",
+    ]
+    placed = ("[Scope]", "Slice", "byway.slice")
+    assert parse_unit(files["app-flatpak-org.x.Y-.scope.d/50-byway.conf"]) == [placed]
+    assert parse_unit(files["c.service.d/50-byway.conf"])[0][2] == "byway-lte.slice"
+    directives = {key: value for _, key, value in parse_unit(files["byway-lte.slice"])}
+    assert directives["RefuseManualStop"] == "yes"
+    assert "Before" not in directives, "users' managers have no slices.target"
+
+
+def test_snaps_of_the_system() -> None:
+    files = rendered(Config(profiles=(Profile(apps=(parse_app("snap:next.web"),)),), reconcile=0))
+    assert list(files) == [
+        "byway.slice.d/50-byway.conf",
+        "snap.next.web-.scope.d/50-byway.conf",
+        "snap.next.web.service.d/50-byway.conf",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vague", "exact", "unit"),
+    [
+        ("desktop:org.x.Y", "flatpak:org.x.Y", "app-flatpak-org.x.Y-.scope"),
+        ("snap:a", "user-unit:snap.a.a.service", "snap.a.a.service"),
+        ("desktop:org.x.Y", "user-unit:app-org.x.Y.service", "app-org.x.Y.service"),
+    ],
+)
+def test_what_names_it_exactly_decides(vague: str, exact: str, unit: str) -> None:
+    for first, second in ((vague, exact), (exact, vague)):
+        lte = Profile(name="lte", apps=(parse_app(second),))
+        config = Config(profiles=(Profile(apps=(parse_app(first),)), lte))
+        slice_ = parse_unit(rendered(config, scope=Scope.USER)[f"{unit}.d/50-byway.conf"])[0][2]
+        assert slice_ == ("byway-lte.slice" if second == exact else "byway.slice")
 
 
 @pytest.mark.parametrize(("reconcile", "text"), [(5_000_000, "5s"), (90_000_000, "1m30s")])

@@ -37,22 +37,47 @@ _byway_command() {
     esac
 }
 
+# With --user those of the user's manager.
 _byway_services() {
-    systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null |
-        sed -n '/^[^ ]*@\.service /d; s/^\([^ ]*\.service\) .*/unit:\1/p'
+    systemctl "$@" list-unit-files --type=service --no-legend --plain 2>/dev/null |
+        sed -n '/^[^ ]*@\.service /d; s/^\([^ ]*\.service\) .*/\1/p'
+}
+
+_byway_desktop_entries() {
+    local directory
+    for directory in {~/.local/share,/usr/local/share,/usr/share}/applications \
+        {~/.local/share,/var/lib}/flatpak/exports/share/applications \
+        /var/lib/snapd/desktop/applications; do
+        if [ -d "$directory" ]; then
+            find -L "$directory" -name '*.desktop' -printf '%P\n' 2>/dev/null
+        fi
+    done | sed 's/\.desktop$//; s|/|-|g; / /d' | sort -u
+}
+
+_byway_names_of() {
+    case $1 in
+        unit) _byway_services ;;
+        user-unit) _byway_services --user ;;
+        desktop) _byway_desktop_entries ;;
+        flatpak) flatpak list --app --columns=application 2>/dev/null ;;
+        snap) snap list 2>/dev/null | sed '1d; s/ .*//' ;;
+    esac
 }
 
 _byway_program() {
+    local kind
     case $1 in
-        unit:*)
-            _byway_words "$(_byway_services)" "$1" ;;
+        unit:* | user-unit:* | desktop:* | flatpak:* | snap:*)
+            _byway_words "$(_byway_names_of "${1%%:*}" | sed "s/^/${1%%:*}:/")" "$1" ;;
         */*) _byway_file "$1" ;;
         *)
             _byway_command "$1"
-            if [[ unit: = "$1"* ]]; then
-                COMPREPLY+=(unit:)
-                compopt -o nospace 2>/dev/null
-            fi ;;
+            for kind in unit: user-unit: desktop: flatpak: snap:; do
+                if [[ $kind = "$1"* ]]; then
+                    COMPREPLY+=("$kind")
+                    compopt -o nospace 2>/dev/null
+                fi
+            done ;;
     esac
 }
 

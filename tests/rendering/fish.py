@@ -43,12 +43,28 @@ function __byway_in
 end
 
 function __byway_programs
-    if string match -q -- 'unit:*' (commandline -ct)
-        systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null |
-            string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'unit:$1'
-    else
-        __fish_complete_command
-        printf 'unit:\tservice\n'
+    set -l services list-unit-files --type=service --no-legend --plain
+    switch (commandline -ct)
+        case 'unit:*'
+            systemctl $services 2>/dev/null |
+                string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'unit:$1'
+        case 'user-unit:*'
+            systemctl --user $services 2>/dev/null |
+                string replace -rf '^([^@ ]+(@[^. ]+)?\.service) .*' 'user-unit:$1'
+        case 'desktop:*'
+            set -l shares ~/.local/share /usr/local/share /usr/share \
+                {~/.local/share,/var/lib}/flatpak/exports/share /var/lib/snapd/desktop
+            for share in $shares
+                find -L $share/applications -name '*.desktop' -printf 'desktop:%P\n' 2>/dev/null
+            end | string replace -r '\.desktop$' '' | string replace -a / - | sort -u
+        case 'flatpak:*'
+            flatpak list --app --columns=application 2>/dev/null | string replace -r '^' flatpak:
+        case 'snap:*'
+            snap list 2>/dev/null | tail -n +2 | string replace -r '^([^ ]+).*' 'snap:$1'
+        case '*'
+            __fish_complete_command
+            printf '%b\n' 'unit:\tservice' 'user-unit:\tservice of users' \
+                'desktop:\tdesktop entry' 'flatpak:\tflatpak' 'snap:\tsnap'
     end
 end
 

@@ -15,20 +15,35 @@ _HEADING = r"""#compdef byway
 # Made by script/render from the table of verbs: do not edit.
 
 _byway_unit_files() {
-    systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null
+    systemctl $1 list-unit-files --type=service --no-legend --plain 2>/dev/null
 }
 
 _byway_program() {
-    local -a services
-    if [[ $PREFIX == unit:* ]]; then
-        services=(${(f)"$(_byway_unit_files)"})
-        services=(${${services%% *}:#*@.service})
-        compset -P unit:
-        _describe -t services service services
-    else
-        _alternative 'commands:program:_command_names -e' 'files:file:_files' \
-            'units:service:(unit\:)'
-    fi
+    local -a names
+    case $PREFIX in
+        unit:*)
+            names=(${(f)"$(_byway_unit_files --system)"})
+            names=(${${names%% *}:#*@.service}) ;;
+        user-unit:*)
+            names=(${(f)"$(_byway_unit_files --user)"})
+            names=(${${names%% *}:#*@.service}) ;;
+        desktop:*)
+            names=({~/.local,/usr/local,/usr}/share/applications/**/*.desktop(N)
+                {~/.local/share,/var/lib}/flatpak/exports/share/applications/**/*.desktop(N)
+                /var/lib/snapd/desktop/applications/**/*.desktop(N))
+            names=(${(u)${${names#*/applications/}%.desktop}//\//-}) ;;
+        flatpak:*)
+            names=(${(f)"$(flatpak list --app --columns=application 2>/dev/null)"}) ;;
+        snap:*)
+            names=(${(f)"$(snap list 2>/dev/null)"})
+            names=(${${names[2,-1]}%% *}) ;;
+        *)
+            _alternative 'commands:program:_command_names -e' 'files:file:_files' \
+                'kinds:kind:(unit\: user-unit\: desktop\: flatpak\: snap\:)'
+            return ;;
+    esac
+    compset -P '*:'
+    compadd -a names
 }
 
 _byway_listed_app() {
