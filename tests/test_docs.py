@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,9 @@ def test_example_file_shows_the_defaults() -> None:
     text = read(EXAMPLE_FILE)
     commented = re.sub(r"^#(?=[a-z\[])", "", text, flags=re.MULTILINE)
     plain, full = (parse_config((ConfigFile("", part),)) for part in (text, commented))
-    assert full.profiles[0] == plain.profiles[0]
+    listed = plain.profiles[0].apps
+    assert replace(full.profiles[0], apps=listed) == plain.profiles[0]
+    assert full.profiles[0].apps[: len(listed)] == listed
     assert (full.mark_mask, full.priority, full.gate) == (
         plain.mark_mask,
         plain.priority,
@@ -84,12 +87,18 @@ def test_example_file_shows_the_defaults() -> None:
 
 
 def _keys(text: str) -> set[str]:
-    keys, table = set(), ""
+    keys: set[str] = set()
+    table: str | None = ""
     for line in text.splitlines():
-        if heading := re.match(r"\[(.+)\]", line):
+        if heading := re.match(r"\[\[(profile\.)?.*app\]\]", line):
+            keys.add("profile.*.app" if heading[1] else "app")
+            table = None  # its keys are one value
+        elif table is None and not line.startswith("["):
+            continue
+        elif heading := re.match(r"\[(.+)\]", line):
             table = re.sub(r"^profile\..+", "profile.*", heading[1]) + "."
         elif key := re.match(r"(\w+) = ", line):
-            keys.add(table + key[1])
+            keys.add(f"{table}{key[1]}")
     return keys
 
 

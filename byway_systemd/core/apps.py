@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 # systemd.unit(5): "letters, digits, and the characters : - _ . \ @"; at most 255 bytes.
@@ -50,12 +50,30 @@ class AppKind(StrEnum):
         return self in (AppKind.PATH, AppKind.GLOB)
 
 
+class Children(StrEnum):
+    """Where what an app starts goes."""
+
+    INHERIT = "inherit"
+    LISTED = "listed"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class App:
-    """One entry of ``apps``. ``value`` is a path, a pattern, a unit's name or an app's ID."""
+    """One entry of ``apps``. ``value`` is a path, a pattern, a unit's name or an app's ID.
+
+    ``children`` and ``exclude`` (paths and patterns) say what leaves again of what it starts; they
+    are no part of what the app is.
+    """
 
     kind: AppKind
     value: str
+    children: Children = field(default=Children.INHERIT, compare=False)
+    exclude: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def lets_go(self) -> bool:
+        """Whether something that it starts may leave again."""
+        return self.children is not Children.INHERIT or bool(self.exclude)
 
     def __str__(self) -> str:
         if self.kind.names_files:
@@ -68,9 +86,56 @@ class App:
 class RefusedError(ValueError):
     """A value is refused: the message says what is wrong, ``remedy`` what to write."""
 
-    def __init__(self, message: str, remedy: str) -> None:
+    def __init__(self, message: str, remedy: str, within: tuple[str | int, ...] = ()) -> None:
+        """``within`` is the place inside the value that was read."""
         super().__init__(message)
         self.remedy = remedy
+        self.within = within
+
+
+def parse_app_table(value: object) -> App:
+    """Return the app of an ``[[app]]`` table: ``path``, ``children``, ``exclude``."""
+    if not isinstance(value, dict):
+        raise RefusedError(
+            f"not a table: {value!r}", "write [[app]] above its keys, or apps = [...]"
+        )
+    for key in value:
+        if key not in ("path", "children", "exclude"):
+            raise RefusedError(
+                f"unknown key: {key!r}", "write path, children or exclude", (str(key),)
+            )
+    if "path" not in value:
+        raise RefusedError("without a path", 'write path = "/usr/bin/NAME"')
+    app = _read_path(value["path"], ("path",))
+    exclude = value.get("exclude", [])
+    if not isinstance(exclude, list):
+        raise RefusedError(f"not a list: {exclude!r}", 'write ["...", "..."]', ("exclude",))
+    paths = tuple(_read_path(path, ("exclude", i)).value for i, path in enumerate(exclude))
+    return replace(app, children=_read_children(value), exclude=paths)
+
+
+def _read_children(value: dict[str, object]) -> Children:
+    text = value.get("children", Children.INHERIT)
+    try:
+        return Children(text)  # type: ignore[arg-type]
+    except ValueError:
+        raise RefusedError(
+            f"unknown value: {text!r}", 'write "inherit" or "listed"', ("children",)
+        ) from None
+
+
+def _read_path(value: object, within: tuple[str | int, ...]) -> App:
+    if not isinstance(value, str):
+        raise RefusedError(f"not a path: {value!r}", 'write it in quotes: "..."', within)
+    try:
+        app = parse_app(value)
+    except RefusedError as error:
+        raise RefusedError(str(error), error.remedy, within) from None
+    if not app.kind.names_files:
+        raise RefusedError(
+            f"not a path: {value!r}", "write a path or a pattern; other apps go into apps", within
+        )
+    return app
 
 
 def parse_app(text: str) -> App:

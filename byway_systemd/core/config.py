@@ -8,7 +8,13 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.apps import App, RefusedError, parse_app, refuse_control_characters
+from byway_systemd.core.apps import (
+    App,
+    RefusedError,
+    parse_app,
+    parse_app_table,
+    refuse_control_characters,
+)
 from byway_systemd.core.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -196,6 +202,10 @@ _PROFILE_SETTINGS = (
     Setting("interface", _read_interface, AUTO, "the direct link; auto: the best one not a VPN"),
     Setting("apps", _read_app, "[]", "programs, services and desktop apps that leave by it", True),  # noqa: FBT003
 )
+_APP_TABLES = Setting(
+    "app", parse_app_table, "[]", "apps whose children go their own way: path, children, exclude",
+    is_list=True,
+)  # fmt: skip
 _LINK_SETTINGS = (
     Setting("gateway", _read_gateway(IPv4Address), AUTO, "the direct link's IPv4 router"),
     Setting("gateway6", _read_gateway(IPv6Address), AUTO, "the direct link's IPv6 router"),
@@ -209,11 +219,12 @@ _LINK_SETTINGS = (
 
 SETTINGS: tuple[Setting, ...] = (
     *_PROFILE_SETTINGS,
+    _APP_TABLES,
     Setting("reconcile", _read_reconcile, "5s", "how often the timer checks; 0 switches it off"),
     *(Setting(f"direct.{s.key}", s.read, s.default, s.meaning) for s in _LINK_SETTINGS),
     *(
         Setting(f"profile.*.{s.key}", s.read, s.default, s.meaning, s.is_list)
-        for s in (*_PROFILE_SETTINGS, *_LINK_SETTINGS)
+        for s in (*_PROFILE_SETTINGS, _APP_TABLES, *_LINK_SETTINGS)
     ),
     Setting("placement.gate", _read_choice(Switch), Switch.AUTO, "hold an exec until it is placed"),
     Setting(

@@ -27,7 +27,7 @@ def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
         apps = tomlkit.array()
         table["apps"] = apps
         apps = table["apps"]
-    if app in map(parse_app, apps):
+    if app in map(parse_app, (*apps, *(entry["path"] for entry in table.get("app", [])))):
         raise UsageError(f"already listed: {app}")
     if "\n" in apps.as_string():
         apps.add_line(str(app), indent=_indent(apps.as_string()))
@@ -39,12 +39,16 @@ def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
 def remove_app(text: str, app: App) -> str:
     """Return the file's text without ``app``, from whichever profile; raise NotFoundError."""
     document: Any = tomlkit.parse(text)
-    tables = [document, *document.get("profile", {}).values()]
-    for table in tables:
+    for table in (document, *document.get("profile", {}).values()):
         apps = table.get("apps", [])
         for index, entry in enumerate(apps):
             if parse_app(entry) == app:  # it may be written another way: unit:sshd
                 del apps[index]
+                return str(tomlkit.dumps(document))
+        tables = table.get("app", [])
+        for index, entry in enumerate(tables):
+            if parse_app(entry["path"]) == app:
+                del tables[index]
                 return str(tomlkit.dumps(document))
     raise NotFoundError(f"not listed in this file: {app}")
 

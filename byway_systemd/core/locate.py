@@ -56,7 +56,8 @@ class _Walk:
         self.lines: dict[Path, int] = {}
         self._table: Path = ()
         self._name = ""  # the key or header read so far
-        self._in_header = False
+        self._brackets = 0  # in a header: [a] has two, [[a]] four
+        self._elements: dict[Path, int] = {}  # of arrays of tables, so far
         self._in_value = False
         self._open: list[tuple[str, Path]] = []  # a bracket and the path of its next element
 
@@ -65,14 +66,14 @@ class _Walk:
         if self._in_value:
             self._step_value(piece, line)
         elif piece == "\n":
-            if self._in_header:
-                self._table = self._note((), line)
-            self._in_header, self._name = False, ""
+            if self._brackets:
+                self._table = self._note_header(line)
+            self._brackets, self._name = 0, ""
         elif piece == "=":
             self._open = [("", self._note(self._table, line))]
             self._in_value, self._name = True, ""
         elif piece in "[]":
-            self._in_header = True
+            self._brackets += 1
         else:
             self._name += piece
 
@@ -89,6 +90,15 @@ class _Walk:
                 self.lines.setdefault(path, line)
             if piece in "[{":
                 self._open.append((piece, (*path, 0)))
+
+    def _note_header(self, line: int) -> Path:
+        path = self._note((), line)
+        if self._brackets <= 2:
+            return path
+        self._elements[path] = self._elements.get(path, -1) + 1
+        path = (*path, self._elements[path])
+        self.lines[path] = line
+        return path
 
     def _note(self, above: Path, line: int) -> Path:
         """Note the line of the key just read, and of every table it names; return its path."""

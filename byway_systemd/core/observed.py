@@ -27,7 +27,8 @@ class Executable:
     """A file an app entry names. A pattern gives one for each match, or one that is missing.
 
     ``path`` is the path as listed or matched, ``real_path`` without symbolic links; ``device`` and
-    ``inode`` identify the file itself, so hard links count as the same.
+    ``inode`` identify the file itself, so hard links count as the same. ``excluded`` ones are those
+    that leave again when the app starts them.
     """
 
     app: App
@@ -37,6 +38,7 @@ class Executable:
     device: int = 0
     inode: int = 0
     state: FileState = FileState.PROGRAM
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,14 +151,16 @@ def _read_value(raw: Entry, entries: list[Entry], problems: list[Problem]) -> No
         entries.append(replace(raw, value=raw.setting.read(raw.value)))
         return
     if not isinstance(raw.value, list):
-        remedy = f'write {raw.path[-1]} = ["...", "..."]'
+        tables = "write [[app]] above its keys, or apps = [...]"
+        remedy = tables if raw.path[-1] == "app" else f'write {raw.path[-1]} = ["...", "..."]'
         raise RefusedError(f"not a list: {raw.value!r}", remedy)
     for index, element in enumerate(raw.value):
         place: Path = (*raw.path, index)
         try:
             entries.append(replace(raw, path=place, value=raw.setting.read(element)))
         except RefusedError as error:
-            problems.append(_problem(raw.file, place, str(error), error.remedy))
+            inner = (*place, *error.within)
+            problems.append(_problem(raw.file, inner, str(error), error.remedy))
 
 
 def _unknown(file: ConfigFile, path: tuple[str, ...]) -> Problem:
@@ -192,9 +194,9 @@ def _build(entries: list[Entry]) -> Config:
         section, _, key = entry.setting.key.rpartition(".")
         if section in ("kernel", "placement") or key == "reconcile":
             plain[key] = entry.value
-        elif entry.setting.is_list:
+        elif entry.setting.is_list:  # apps, and the tables of app
             profile = profiles.setdefault(entry.profile, {})
-            profile[key] = (*profile.get(key, ()), entry.value)
+            profile["apps"] = (*profile.get("apps", ()), entry.value)
         else:
             profiles.setdefault(entry.profile, {})[key] = entry.value
     values = tuple(Profile(name=name, **fields) for name, fields in profiles.items())

@@ -5,17 +5,18 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.apps import AppKind
+from byway_systemd.core.apps import AppKind, Children
 from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.operations import PlaceProcess, ReturnProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Iterable, Mapping, Set
 
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.steering import Steering
 
+_LISTED = Children.LISTED
 _DELETED = " (deleted)"  # d_path() in fs/d_path.c appends it to an unlinked file's name
 
 
@@ -30,7 +31,12 @@ class Placement(StrEnum):
 
 
 def match_executable(process: Process, executables: tuple[Executable, ...]) -> Executable | None:
-    """Return the listed executable that ``process`` runs, or None.
+    """Return the listed executable that ``process`` runs, or None."""
+    return _find_file(process, (e for e in executables if not e.excluded))
+
+
+def _find_file(process: Process, executables: Iterable[Executable]) -> Executable | None:
+    """Return the one of ``executables`` that ``process`` runs, or None.
 
     A program matches by device and inode; by its path only once the file it runs is deleted, as
     after an upgrade. A script matches as the script its interpreter was given.
@@ -75,24 +81,22 @@ def plan_process(
 
     A process that byway placed, or that was born to one, stays until its app is no longer listed.
     """
+    if not desired.exits:
+        return None  # byway stops: what runs goes on where it is
     executable = match_executable(process, executables)
+    leaves = "" if executable else _why_it_leaves(desired, process, executables)
     if executable is not None:
         profile_name, app = executable.profile, str(executable.app)
         because = describe_match(executable)
-    elif process.origin:
+    else:
         profile_name, app = _profile_of_app(process.app, desired), process.app
         because = f"belongs to {app}"
-    else:
-        return None
-    if not desired.exits:
-        return None  # byway stops: what runs goes on where it is
     profile = next((e.profile for e in desired.exits if e.profile.name == profile_name), None)
-    if profile is None and not process.origin:
-        return None
-    if profile is None:
-        because = f"{app} is not listed any more" if app else "nothing asks for it"
+    if profile is None or leaves:
+        because = leaves or (f"{app} is not listed any more" if app else "nothing asks for it")
         verdict = steering.verdict("")
-        return ReturnProcess(process.pid, process.start, process.origin, verdict, because)
+        returned = ReturnProcess(process.pid, process.start, process.origin, verdict, because)
+        return returned if process.origin else None
     if steering.profile_of(process.cgroup) == profile.name:
         return None
     name = process.path.removesuffix(_DELETED).rsplit("/", 1)[-1]
@@ -101,6 +105,18 @@ def plan_process(
     return PlaceProcess(
         process.pid, process.start, name, app, profile.slice, origin, verdict, because
     )
+
+
+def _why_it_leaves(desired: Desired, process: Process, executables: tuple[Executable, ...]) -> str:
+    """Return why what an app started does not go its way; empty when it does."""
+    apps = {str(app): app for profile in desired.profiles for app in profile.apps}
+    app = apps.get(process.app) if process.origin else None
+    if app is None or not app.lets_go:
+        return ""
+    excluded = (e for e in executables if e.excluded and e.app == app)
+    if found := _find_file(process, excluded):
+        return f"{app} excludes {found.path}"
+    return f"of what {app} starts only listed programs stay" if app.children is _LISTED else ""
 
 
 def _profile_of_app(app: str, desired: Desired) -> str:
@@ -138,8 +154,9 @@ def find_groups(
         matches = {p.pid: m for p in processes if (m := match_executable(p, executables))}
         parents = {process.pid: process.parent for process in processes}
         owners = {match.profile for match in matches.values()}
+        adoptable = may_be_adopted(cgroup) and not any(m.app.lets_go for m in matches.values())
         alone = all(_descends(process.pid, parents, matches.keys()) for process in processes)
-        if may_be_adopted(cgroup) and len(owners) == 1 and alone:
+        if adoptable and len(owners) == 1 and alone:
             first = matches[min(matches)]
             found.append(Group(cgroup, first.profile, str(first.app)))
     return tuple(found)

@@ -106,7 +106,7 @@ def _present_app(app: App, profile: Profile, steering: Steering, observed: Obser
     ]
     if app.kind is AppKind.UNIT:
         return {"app": str(app), "profile": profile.name, **_present_unit(app, profile, observed)}
-    files = [e for e in observed.executables if e.app == app]
+    files = [e for e in observed.executables if e.app == app and not e.excluded]
     missing = app.kind.names_files and all(e.state is FileState.MISSING for e in files)
     state = "missing" if missing else "running" if pids else "not running"
     return {"app": str(app), "profile": profile.name, "state": state, "pids": pids}
@@ -141,7 +141,9 @@ def _present_processes(
 
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
-    found = [_warn_of_file(executable) for executable in observed.executables]
+    found = [
+        _warn_of_file(executable) for executable in observed.executables if not executable.excluded
+    ]
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
     if desired.runs_gate and GATE_SERVICE in observed.failed_units:
         found.append(

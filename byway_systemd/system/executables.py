@@ -5,14 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.apps import App, AppKind
+from byway_systemd.core.apps import App, AppKind, parse_app
 from byway_systemd.core.observed import Executable, FileState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from byway_systemd.core.config import Profile
 
@@ -21,7 +22,7 @@ _MOST_MATCHES = 1000
 _MULTI_CALL = frozenset(("snap", "busybox", "toybox", "coreutils"))
 
 
-def observe_executables(profiles: Iterable[Profile]) -> tuple[Executable, ...]:
+def observe_executables(profiles: Sequence[Profile]) -> tuple[Executable, ...]:
     """Return the executables the profiles' apps name, as they are now."""
     return tuple(
         observe_executable(app, profile.name, path)
@@ -29,6 +30,12 @@ def observe_executables(profiles: Iterable[Profile]) -> tuple[Executable, ...]:
         for app in profile.apps
         if app.kind.names_files
         for path in _paths(app)
+    ) + tuple(
+        replace(observe_executable(app, profile.name, path), excluded=True)
+        for profile in profiles
+        for app in profile.apps
+        for pattern in app.exclude
+        for path in _paths(parse_app(pattern))
     )
 
 

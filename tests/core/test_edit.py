@@ -106,3 +106,12 @@ def test_add_then_remove(apps: list[str], separator: str, end: str) -> None:
 def test_unit_is_written_in_full() -> None:
     app: App = parse_app("unit:a")
     assert add_app("", app) == 'apps = ["unit:a.service"]\n'
+
+
+def test_an_app_with_a_table_of_its_own() -> None:
+    text = '# mine\n[[app]]\npath = "/usr/bin/new"\nchildren = "listed"\n\n[[app]]\npath = "/b"\n'
+    with pytest.raises(UsageError, match="already listed"):
+        add_app(text, NEW)
+    removed = remove_app(text, NEW)
+    assert tomli.loads(removed) == {"app": [{"path": "/b"}]}
+    assert "# mine" in removed

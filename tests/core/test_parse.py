@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from byway_systemd.core.apps import Children
 from byway_systemd.core.config import SETTINGS, Config, Profile, Switch, WhenDown
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import ConfigFile, app_entries, parse_config
@@ -136,7 +137,7 @@ def test_says_where_and_what_and_what_to_do(text: str, line: int, key: str, mess
     ("text", "remedy"),
     [
         ("interfce = 1", "did you mean interface?"),
-        ("app = 1", "did you mean apps?"),
+        ("appps = 1", "did you mean apps?"),
         ("[direct]\ngatewy = 1", "did you mean direct.gateway?"),
         ("[direkt]\ngateway = 1", "did you mean direct?"),
         ("[profile.lte]\niterface = 1", "did you mean profile.lte.interface?"),
@@ -260,3 +261,56 @@ def test_every_default_is_what_an_empty_file_gives() -> None:
             quoted = setting.default if setting.default[0] in "[1" else f'"{setting.default}"'
             lines.append(f"{setting.key} = {quoted}")
     assert read("\n".join(lines)) == Config()
+
+
+def test_app_tables() -> None:
+    config = read("""
+        apps = ["/a"]
+        [[app]]
+        path = "/b"
+        children = "listed"
+        exclude = ["/c", "/d/*"]
+        [[app]]
+        path = "/e"
+        [profile.lte]
+        [[profile.lte.app]]
+        path = "/f"
+    """)
+    default, lte = config.profiles
+    assert apps(default) == ["/a", "/b", "/e"]
+    assert apps(lte) == ["/f"]
+    assert [(app.children, app.exclude, app.lets_go) for app in default.apps] == [
+        (Children.INHERIT, (), False),
+        (Children.LISTED, ("/c", "/d/*"), True),
+        (Children.INHERIT, (), False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "line", "message"),
+    [
+        ('children = "listed"', "app[1]", 3, "without a path"),
+        ('path = "/b"\nchild = "x"', "app[1].child", 5, "unknown key: 'child'"),
+        ('path = "/b"\nchildren = "some"', "app[1].children", 5, "unknown value: 'some'"),
+        ('path = "unit:a"', "app[1].path", 4, "not a path"),
+        ("path = 3", "app[1].path", 4, "not a path"),
+        ('path = "b"', "app[1].path", 4, "not absolute"),
+        ('path = "/b"\nexclude = "/c"', "app[1].exclude", 5, "not a list"),
+        ('path = "/b"\nexclude = [\n"/c",\n"c"]', "app[1].exclude[1]", 7, "not absolute"),
+        ('path = "/a"', "app[1]", 3, "listed twice"),
+    ],
+)
+def test_refused_app_tables(table: str, key: str, line: int, message: str) -> None:
+    text = f'[[app]]\npath = "/a"\n[[app]]\n{table}\n'
+    with pytest.raises(ConfigError) as caught:
+        parse_config((ConfigFile("f", text),))
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.line) == (key, line)
+    assert message in problem.message
+
+
+def test_one_table_is_no_array_of_tables() -> None:
+    for text in ('[app]\npath = "/a"\n', "app = 1\n"):
+        (problem,) = refused(text)
+        assert problem.message.startswith("not a list")
+        assert problem.remedy == "write [[app]] above its keys, or apps = [...]"

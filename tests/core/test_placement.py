@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from byway_systemd.core.apps import parse_app
+from byway_systemd.core.apps import App, AppKind, Children, parse_app
 from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.observed import Executable, FileState, Observed, Process
@@ -176,3 +176,38 @@ def test_describe_match_of_a_pattern() -> None:
 def test_directories_are_not_wanted() -> None:
     directory = replace(GONE, state=FileState.DIRECTORY)
     assert wanted_executables(Observed(executables=(CURL, directory, GONE))) == (CURL, GONE)
+
+
+MAIL = App(AppKind.PATH, "/usr/bin/mail", exclude=("/usr/bin/browser",))
+STRICT = App(AppKind.PATH, "/usr/bin/strict", children=Children.LISTED)
+BROWSER = Executable(MAIL, "default", "/usr/bin/browser", "/usr/bin/browser", 8, 50, excluded=True)
+LIMITED = desire(Config(profiles=(Profile(apps=(MAIL, STRICT, CURL.app)),)))
+
+
+def child(of: App, path: str, inode: int) -> Process:
+    return process(path, inode, cgroup="/byway.slice/x.scope", origin=HOME, app=str(of))
+
+
+@pytest.mark.parametrize(
+    ("seen", "because"),
+    [
+        (child(MAIL, "/usr/bin/browser", 50), "/usr/bin/mail excludes /usr/bin/browser"),
+        (child(MAIL, "/usr/bin/other", 51), None),
+        (child(STRICT, "/usr/bin/browser", 50), "of what /usr/bin/strict starts only listed"),
+        (child(STRICT, "/opt/curl", 42), None),  # listed itself
+        (child(CURL.app, "/usr/bin/browser", 50), None),
+        (process("/usr/bin/browser", 50), None),  # nobody placed it
+    ],
+)
+def test_what_an_app_starts_may_leave_again(seen: Process, because: str | None) -> None:
+    executables = (*LISTED, BROWSER)
+    leaves = plan_process(LIMITED, find_steering(LIMITED, Observed()), seen, executables)
+    if because is None:
+        assert leaves is None
+    else:
+        assert isinstance(leaves, ReturnProcess)
+        assert leaves.because.startswith(because)
+
+
+def test_what_is_excluded_is_not_listed() -> None:
+    assert match_executable(process("/usr/bin/browser", 50), (BROWSER,)) is None

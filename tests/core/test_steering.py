@@ -132,6 +132,11 @@ def test_a_cgroup_of_two_profiles_apps_is_nobodys() -> None:
     assert find_groups({SCOPE: members}, (CURL, second)) == ()
 
 
+def test_an_app_whose_children_may_leave_is_moved() -> None:
+    mail = replace(CURL, app=replace(CURL.app, exclude=("/usr/bin/firefox",)))
+    assert find_groups({SCOPE: (curl(10),)}, (mail,)) == ()
+
+
 def adopted(**changes: object) -> Observed:
     observed = replace(
         laptop(),
