@@ -101,6 +101,11 @@ class Byway:
         """What the daemon published last."""
         return dict(json.loads(self.machine.get(STATUS)))
 
+    def foreign_rules(self) -> str:
+        """Everybody else's routing rules, with their preferences, in order."""
+        shown = self.machine.run("ip -4 rule; echo; ip -6 rule").stdout
+        return "\n".join(line for line in shown.splitlines() if "lookup byway" not in line)
+
     def settle(self, condition: str = "True", timeout: float = 15) -> None:
         """Wait until the daemon says that all is in sync and ``condition`` holds of its status."""
         test = "not s['drift'] and not s['failures'] and bool(eval(args['extra']))"
