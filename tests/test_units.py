@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import subprocess
@@ -156,3 +157,18 @@ def test_every_service_runs_what_is_installed() -> None:
             if line.startswith("ExecStart="):
                 program = line.partition("=")[2].split()[0]
                 assert program in ("/usr/bin/byway", "/usr/lib/byway/bin/byway-poke")
+
+
+@pytest.mark.parametrize("status", ["0", "1", "2", "4", "70", "KILL"])
+def test_only_a_refused_start_stops_the_gate(status: str, tmp_path: Path) -> None:
+    text = (UNITS / "byway.service").read_text()
+    (script,) = re.findall(r"^ExecStopPost=-/bin/sh -c '(case .*)'$", text, re.MULTILINE)
+    (refusing,) = re.findall(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)
+    called = tmp_path / "called"
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >{called}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    environment = {"PATH": str(tmp_path), "EXIT_STATUS": status}
+    subprocess.run(["/bin/sh", "-c", script], env=environment, check=True)
+    said = called.read_text() if called.exists() else ""
+    wanted = "--no-block stop byway-gate.service\n" if status in refusing.split() else ""
+    assert said == wanted

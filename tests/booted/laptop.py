@@ -25,18 +25,33 @@ TRACES = (
 )
 
 # Sends a datagram from a new socket every few milliseconds, and notes by which link each answer
-# says it came. Prints "TIME WAY" lines, the time in seconds of the monotonic clock.
+# says it came. Prints "TIME WAY" lines, the time in seconds of the monotonic clock. Given a cgroup,
+# it waits until that is made anew, and begins in it at once.
 PINGER = """
-import select, socket, sys, time
+import os, select, socket, sys, time
 links = {"10.64.0.2": "direct", "192.168.1.10": "wlan0", "203.0.113.9": "vpn"}
-poll, open_sockets, end = select.poll(), {}, time.monotonic() + float(sys.argv[1])
+poll, open_sockets = select.poll(), {}
 def report(answered, sent):
     try:
         address = answered.recv(100).split()[0].decode()
         print(f"{sent:.4f} {links.get(address, address)}", flush=True)
     except OSError:
         print(f"{sent:.4f} refused", flush=True)
+def number_of(cgroup):
+    try:
+        return os.stat(cgroup).st_ino
+    except FileNotFoundError:
+        return None
+old = [number_of(cgroup) for cgroup in sys.argv[2:]]
 print("ready", flush=True)
+for cgroup in sys.argv[2:]:
+    while number_of(cgroup) in (None, *old):
+        time.sleep(0.001)
+    os.mkdir(f"{cgroup}/pinger")
+    with open(f"{cgroup}/pinger/cgroup.procs", "w") as file:
+        file.write("0")
+    print(f"{time.monotonic():.4f} entered", flush=True)
+end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     now = time.monotonic()
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -101,6 +116,11 @@ class Byway:
         """What the daemon published last."""
         return dict(json.loads(self.machine.get(STATUS)))
 
+    def foreign_rules(self) -> str:
+        """Everybody else's routing rules, with their preferences, in order."""
+        shown = self.machine.run("ip -4 rule; echo; ip -6 rule").stdout
+        return "\n".join(line for line in shown.splitlines() if "lookup byway" not in line)
+
     def settle(self, condition: str = "True", timeout: float = 15) -> None:
         """Wait until the daemon says that all is in sync and ``condition`` holds of its status."""
         test = "not s['drift'] and not s['failures'] and bool(eval(args['extra']))"
@@ -119,14 +139,17 @@ class Byway:
         shown = self.machine.run(["systemctl", "show", "-P", "MainPID", unit])
         return int(shown.stdout)
 
-    def heal(self, event: str, seconds: float = 4.0) -> list[tuple[float, str]]:
+    def heal(self, event: str, seconds: float = 4.0, *, joins: str = "") -> list[tuple[float, str]]:
         """Ping from inside the slice while ``event`` (a shell command) happens.
 
-        Returns (seconds since the event's start, what became of the datagram), in order.
+        Returns (seconds since the event's start, what became of the datagram), in order. With
+        ``joins``, a cgroup that the event makes anew, it pings from there, and the time counts from
+        then on.
         """
         self.machine.put("/opt/app/pinger.py", PINGER)
-        slice_ = ["systemd-run", "--slice=byway.slice", "--scope", "-q"]
-        pinger = self.machine.spawn([*slice_, "python3", "/opt/app/pinger.py", str(seconds)])
+        command = ["python3", "/opt/app/pinger.py", str(seconds)]
+        in_slice = ["systemd-run", "--slice=byway.slice", "--scope", "-q", *command]
+        pinger = self.machine.spawn([*command, joins] if joins else in_slice)
         pinger.wait_for("ready")
         time.sleep(0.5)
         source = (
@@ -135,7 +158,10 @@ class Byway:
         )
         begin = float(self.machine.python(source, event=event))
         pinger.wait(timeout=seconds + 30)
-        lines = (line.split() for line in pinger.output().splitlines() if line[:1].isdigit())
+        lines = [line.split() for line in pinger.output().splitlines() if line[:1].isdigit()]
+        if joins:
+            assert lines[0][1] == "entered", lines[:1]
+            begin = float(lines.pop(0)[0])
         return sorted((float(moment) - begin, way) for moment, way in lines)
 
 

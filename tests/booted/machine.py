@@ -8,13 +8,17 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from booted.channel import AgentError, Channel, MachineDied
 from booted.image import Image, image_for
 from booted.payload import write_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["AgentError", "CommandFailed", "Machine", "MachineDied", "Process", "Result"]
 
@@ -50,12 +54,18 @@ class Machine:
     """One machine; a context manager that boots it and takes it away."""
 
     def __init__(
-        self, release: str = "13", *, byway: bool = True, on_terminal: bool = False
+        self,
+        release: str = "13",
+        *,
+        byway: bool = True,
+        on_terminal: bool = False,
+        kernel_options: str = "",
     ) -> None:
         """RELEASE is Debian's number; byway=False boots one byway was never installed in."""
         self.release = release
         self.on_terminal = on_terminal
         self._byway = byway
+        self._kernel_options = f"{KERNEL_OPTIONS} {kernel_options}".strip()
         self._folder: Path | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -83,7 +93,9 @@ class Machine:
         write_payload(image, self._folder / "payload.tar", byway=self._byway)
         with (self._folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(
-                qemu_command(image, self._folder, on_terminal=self.on_terminal),
+                qemu_command(
+                    image, self._folder, self._kernel_options, on_terminal=self.on_terminal
+                ),
                 stdin=None if self.on_terminal else subprocess.DEVNULL,
                 stdout=None if self.on_terminal else log,
                 stderr=log,
@@ -149,6 +161,11 @@ class Machine:
         if check and result.rc:
             raise CommandFailed(str(result))
         return result
+
+    def run_all(self, commands: Iterable[list[str]], *, at_once: int = 4) -> list[Result]:
+        """Run programs, a few at a time; how each ended, in the order given."""
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(lambda argv: self.run(argv, check=False), commands))
 
     def spawn(
         self,
@@ -264,7 +281,7 @@ class Process:
         return str(self.machine.channel.call("stop", GRACE, pid=self.pid, number=number)["text"])
 
 
-def qemu_command(image: Image, folder: Path, *, on_terminal: bool) -> list[str]:
+def qemu_command(image: Image, folder: Path, options: str, *, on_terminal: bool) -> list[str]:
     """QEMU's arguments; the disk's changes go to a file that QEMU has removed already."""
     serial = (
         "stdio,id=serial,signal=off" if on_terminal else f"file,id=serial,path={folder}/console.log"
@@ -285,7 +302,7 @@ def qemu_command(image: Image, folder: Path, *, on_terminal: bool) -> list[str]:
         ),
         *("-accel", "tcg,thread=multi,tb-size=512"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", KERNEL_OPTIONS),
+        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", options),
         *("-drive", f"file={image.disk},format=raw,if=none,id=disk,snapshot=on,cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk"),
         *("-drive", f"file={folder}/payload.tar,format=raw,if=none,id=payload,readonly=on"),

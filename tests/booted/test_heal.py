@@ -37,6 +37,22 @@ EVENTS = {
 }
 # A flow that only the flushed ruleset had kept off the VPN may leave by it until it is back.
 MAY_LEAK = {"nft flush ruleset", "rules deleted"}
+# Shrinks the receive buffer of a process's proc connector (netlink family 11) from outside, by
+# pidfd_getfd(2), which shares the socket.
+SMALL_BUFFER = """
+import ctypes, os, socket
+pid = args["pid"]
+rows = [line.split() for line in open(f"/proc/{pid}/net/netlink")][1:]
+inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == "11"}
+(number,) = [
+    int(name) for name in os.listdir(f"/proc/{pid}/fd")
+    if os.readlink(f"/proc/{pid}/fd/{name}") in inodes
+]
+shared = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), number, 0)
+assert shared >= 0, os.strerror(ctypes.get_errno())
+with socket.socket(fileno=shared) as events:
+    events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+"""
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -52,9 +68,7 @@ def test_heals(
     topology.vpn_up()
     byway.start()
     pings = byway.heal(EVENTS[event])
-    seconds = time_to_heal(pings)
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {event}: healed in {seconds * 1000:.0f} ms\n")
+    report(event, time_to_heal(pings), capsys)
     assert {way for _, way in pings if way == "direct"}, "the control saw nothing"
     if event not in MAY_LEAK:
         assert not [ping for ping in pings if ping[1] == "vpn"]
@@ -62,6 +76,12 @@ def test_heals(
     machine.run(
         "ip rule del pref 100 2>/dev/null; ip address del 10.64.0.77/24 dev wwan0 2>/dev/null; true"
     )
+
+
+def report(event: str, seconds: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print how long it took."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n  {event}: healed in {seconds * 1000:.0f} ms\n")
 
 
 def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> None:
@@ -121,14 +141,19 @@ def test_link_absent_at_start_renamed_and_back(
     assert seen_from(machine, in_slice) == "wwan0"
 
 
-def test_slice_stopped_and_started(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_slice_stopped_and_started(
+    machine: Machine, topology: Topology, byway: Byway, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It has a new cgroup id then, and the old one would match nothing."""
     byway.configure(CONFIG)
     topology.vpn_up()
     machine.put("/etc/systemd/system/byway.slice.d/stop.conf", "[Unit]\nRefuseManualStop=no\n")
     byway.start()
     before = byway.status()["profiles"][0]["cgroup_id"]
-    machine.run("systemctl stop byway.slice; systemctl start byway.slice byway-gate.service")
+    event = "systemctl stop byway.slice; systemctl start byway.slice byway-gate.service"
+    pings = byway.heal(event, joins="/sys/fs/cgroup/byway.slice")
+    report("slice stopped and started", time_to_heal(pings), capsys)
+    assert pings[-1][1] == "direct"
     byway.settle(f"$['profiles'][0]['cgroup_id'] not in (None, {before})")
     in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
     assert seen_from(machine, in_slice) == "wwan0"
@@ -165,4 +190,28 @@ def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
     machine.wait_until(
         "'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup"
     )
+    process.stop()
+
+
+def test_lost_process_events(machine: Machine, byway: Byway) -> None:
+    """The kernel drops events that nobody takes in time: every process is looked at then."""
+    byway.configure('interface = "wwan0"\nreconcile = "0"\napps = ["/opt/app/listed"]\n')
+    byway.start()
+    pid = byway.main_pid()
+    machine.run(["systemctl", "stop", "byway-gate"])
+    lost = "process events were lost: looking at every process"
+    log = ["journalctl", "-b", f"_PID={pid}", "-o", "cat"]
+    # A buffer of 8 MiB takes too long to fill: the daemon's own socket gets a small one.
+    machine.python(SMALL_BUFFER, pid=pid)
+    machine.run(f"kill -STOP {pid}")
+    try:
+        machine.run("for i in $(seq 100); do /bin/true; done")
+        process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
+        where = f"/proc/{process.pid}/cgroup"
+        assert "/byway.slice/" not in machine.get(where)
+        assert lost not in machine.run(log).stdout
+    finally:
+        machine.run(f"kill -CONT {pid}")
+    machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=where, timeout=10)
+    assert lost in machine.run(log).stdout
     process.stop()

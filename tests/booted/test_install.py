@@ -8,7 +8,7 @@ import pytest
 
 from booted.image import CHECKOUT
 from booted.machine import Machine
-from booted.session import MACHINES
+from booted.session import end_machines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,7 @@ LEFT = (
 @pytest.fixture
 def own_machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine to spoil; the session's is ended first, two at once are too slow."""
-    machines = request.config.stash[MACHINES]
-    for other in list(machines):
-        machines.pop(other).power_off()
+    end_machines(request.config)
     with Machine(release) as machine:
         yield machine
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from booted.laptop import LISTED, Byway
-from booted.topology import Topology, curl_from, seen_from
+from booted.topology import (
+    INTERNET,
+    Topology,
+    curl_from,
+    probe_command,
+    seen_from,
+    seen_from_all,
+    way_in,
+)
 
 if TYPE_CHECKING:
-    from booted.machine import Machine
+    from collections.abc import Iterator
+
+    from booted.machine import Machine, Process
 
 CONFIG = """
 interface = "{link}"
@@ -20,6 +31,7 @@ apps = [
   "/opt/app/link",      # a symbolic link to the program
   "/opt/app/script",    # a script that runs a program that is not listed
   "/usr/bin/curl",
+  "/opt/app/upgraded",  # a program whose file is replaced
   "unit:job.service",
 ]
 """
@@ -39,12 +51,25 @@ WAYS = {
     "byway run": ["byway", "run", "--", "probe"],
     "systemd-run": ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"],
     "service": ["/opt/app/job"],
+    "upgraded": ["/opt/app/upgraded"],
 }
 # `systemctl start job` with the probe's arguments, printing what the probe printed.
 RUN_JOB = """#!/bin/sh
+exec 9>/run/job.lock
+flock 9
 echo "ARGUMENTS=$*" >/run/job.env
 systemctl start job
 cat /run/job.out
+"""
+
+# A new file in the place of the old one.
+UPGRADE = "cp /usr/local/bin/probe /opt/app/new; mv /opt/app/new /opt/app/upgraded"
+OWN_ADDRESS = {"wwan0": ("10.64.0.2", "2001:db8:2::2"), "wlan0": ("192.168.1.10", "2001:db8:1::10")}
+FROM_OUTSIDE = ["nsenter", "--net=/run/netns/internet", "probe"]
+# Packets the strict filter has dropped so far.
+FILTERED = """
+names, values = [line.split() for line in open("/proc/net/netstat") if line.startswith("TcpExt")]
+result = int(dict(zip(names, values))["IPReversePathFilter"])
 """
 
 
@@ -57,6 +82,7 @@ def test_every_way(
     machine.put("/etc/systemd/system/job.service", JOB)
     machine.put("/opt/app/job", RUN_JOB, 0o755)
     byway.configure(CONFIG.format(link=link))
+    old = start_old_file(machine)
     if order == "vpn first":
         topology.vpn_up()
     byway.start()
@@ -68,25 +94,91 @@ def test_every_way(
     byway.settle(
         "$['profiles'][0]['sharing'] == " + repr("dedicated" if link == "wwan0" else "shared")
     )
-    seen, wanted = {}, {}
+    machine.run(f"{UPGRADE}; sleep 0.3")
     with topology.capture("wg0") as tunnel:
-        for family in (4, 6):
-            for protocol in ("tcp", "udp"):
-                for name, argv in WAYS.items():
-                    case = f"{name}, IPv{family}, {protocol}"
-                    seen[case] = seen_from(
-                        machine, argv, family=family, protocol=protocol, port=7001
-                    )
-                    wanted[case] = link
-                case = f"unlisted, IPv{family}, {protocol}"
-                seen[case] = seen_from(machine, family=family, protocol=protocol)
-                wanted[case] = "vpn"
-            seen[f"curl, IPv{family}"] = curl_from(machine, family=family)
-            wanted[f"curl, IPv{family}"] = link
-    assert seen == wanted
-    assert not tunnel.packets(destination_port=7001), "a listed program's packet was in the tunnel"
+        assert_outbound(machine, link, WAYS)
+        assert {case: way_of_old_file(process) for case, process in old.items()} == dict.fromkeys(
+            old, link
+        )
+        assert [curl_from(machine, family=family) for family in (4, 6)] == [link, link]
+        assert_inbound(machine, link)
+        with strict_filter(machine, link):
+            assert_outbound(machine, link, {"listed": [LISTED]})
+            assert_inbound(machine, link)
+    for port in (7001, 7200):
+        listed = [*tunnel.packets(destination_port=port), *tunnel.packets(source_port=port)]
+        assert not listed, "a listed program's packet was in the tunnel"
     # The positive control: what was not listed was in the tunnel.
     assert tunnel.packets(destination_port=7000)
+
+
+def commands_for(ways: dict[str, list[str]], port: int) -> dict[str, list[str]]:
+    """Each of ``ways`` over both families and protocols."""
+    return {
+        f"{name}, IPv{family}, {protocol}": probe_command(
+            argv, family=family, protocol=protocol, port=port
+        )
+        for name, argv in ways.items()
+        for family in (4, 6)
+        for protocol in ("tcp", "udp")
+    }
+
+
+def assert_outbound(machine: Machine, link: str, ways: dict[str, list[str]]) -> None:
+    """All of ``ways`` lead out by the link, and what is not listed by the VPN."""
+    listed = commands_for(ways, 7001)
+    unlisted = commands_for({"unlisted": ["probe"]}, 7000)
+    wanted = dict.fromkeys(listed, link) | dict.fromkeys(unlisted, "vpn")
+    assert seen_from_all(machine, listed | unlisted) == wanted
+
+
+def start_old_file(machine: Machine) -> dict[str, Process]:
+    """Start programs of a file that is then replaced; they wait before they make their sockets."""
+    machine.run(UPGRADE)
+    commands = commands_for({"old file": ["/opt/app/upgraded", "-i"]}, 7001)
+    started = {case: machine.spawn(argv) for case, argv in commands.items()}
+    machine.run(UPGRADE)
+    links = " ".join(f"/proc/{process.pid}/exe" for process in started.values())
+    assert machine.run(f"readlink {links}").stdout.count("/upgraded (deleted)\n") == len(started)
+    return started
+
+
+def way_of_old_file(process: Process) -> str:
+    """Let it go on; the link it takes."""
+    process.write("\n")
+    process.wait(10)
+    return way_in(process.stop())
+
+
+def assert_inbound(machine: Machine, link: str) -> None:
+    """Who comes from outside to the link's own address is answered, by a listed program."""
+    datagrams = {"tcp": [], "udp": ["-u"]}
+    listeners = [machine.spawn([LISTED, *options, "-l", "7200"]) for options in datagrams.values()]
+    for listener in listeners:
+        listener.wait_for("listening")
+    asked, wanted = {}, {}
+    for family, address in zip((4, 6), OWN_ADDRESS[link], strict=True):
+        for protocol, options in datagrams.items():
+            words = [*FROM_OUTSIDE, *options, "-b", INTERNET[family], address, "7200"]
+            asked[f"{address}, {protocol}"] = words
+            # It is told by what address it was seen.
+            wanted[f"{address}, {protocol}"] = INTERNET[family]
+    answers = machine.run_all(asked.values())
+    for listener in listeners:
+        listener.stop()
+    assert dict(zip(asked, (told.stdout.split()[0] for told in answers), strict=True)) == wanted
+
+
+@contextlib.contextmanager
+def strict_filter(machine: Machine, link: str) -> Iterator[None]:
+    """rp_filter=1 on the direct link, with the proof that it drops what is not byway's."""
+    setting = f"net.ipv4.conf.{link}.rp_filter"
+    machine.run(["sysctl", "-q", f"{setting}=1"])
+    before = machine.python(FILTERED)
+    machine.run([*FROM_OUTSIDE, "-t", "1", OWN_ADDRESS[link][0], "7201"], check=False)
+    assert machine.python(FILTERED) > before, "the filter is not strict"
+    yield
+    machine.run(["sysctl", "-q", f"{setting}=0"])
 
 
 def test_near_networks_stay_near(machine: Machine, topology: Topology, byway: Byway) -> None:

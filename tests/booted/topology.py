@@ -205,10 +205,30 @@ def seen_from(  # noqa: PLR0913
     ARGV is run with the probe's arguments appended: ["/opt/app"] (a copy of the probe), or
     ["systemd-run", ..., "probe"]. Without it, the probe itself runs.
     """
-    command = [*(argv or ["probe"])]
-    command += ["-u"] if protocol == "udp" else []
-    command += [to or INTERNET[family], str(port)]
-    result = machine.run(command, check=False, user=user)
+    command = probe_command(argv or ["probe"], family=family, protocol=protocol, to=to, port=port)
+    return _way_told(machine.run(command, check=False, user=user))
+
+
+def probe_command(
+    argv: list[str],
+    *,
+    family: int = 4,
+    protocol: str = "tcp",
+    to: str | None = None,
+    port: int = LINES_PORT,
+) -> list[str]:
+    """ARGV with the probe's arguments."""
+    datagrams = ["-u"] if protocol == "udp" else []
+    return [*argv, *datagrams, to or INTERNET[family], str(port)]
+
+
+def seen_from_all(machine: Machine, commands: dict[str, list[str]]) -> dict[str, Way]:
+    """The links of several programs, a few of which run at the same time."""
+    results = machine.run_all(commands.values())
+    return {case: _way_told(told) for case, told in zip(commands, results, strict=True)}
+
+
+def _way_told(result: Result) -> Way:
     if not result.stdout.strip():
         raise CommandFailed(f"neither an address nor a reason: {result}")
     return way_in(result.stdout)

@@ -19,6 +19,7 @@ from byway_systemd.system import cgroups, exec_gate
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.fanotify import ExecPermission
+from byway_systemd.system.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,17 @@ def test_require_unified(tmp_path: Path, mounts: str, fits: bool) -> None:
     else:
         with pytest.raises(UnsupportedError, match="unified"):
             cgroups.require_unified(str(path))
+
+
+def test_the_gate_refuses_what_the_daemon_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse() -> None:
+        raise UnsupportedError("not unified")
+
+    monkeypatch.setattr(cgroups, "require_unified", refuse)
+    with pytest.raises(UnsupportedError):  # without it: ConfigError, as there is no such file
+        Host(tmp_path / "none.toml").run_gate()
 
 
 def test_cgroup_of_reads_the_unified_line(tmp_path: Path) -> None:

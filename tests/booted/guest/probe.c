@@ -1,10 +1,11 @@
 /* A client and a server of a few milliseconds: asks the internet's host by what address it was reached.
- *   probe [-u] [-f] [-w SECONDS] [-t SECONDS] [-b ADDRESS] ADDRESS PORT
- *   probe -l PORT
+ *   probe [-u] [-f] [-i] [-w SECONDS] [-t SECONDS] [-b ADDRESS] ADDRESS PORT
+ *   probe [-u] -l PORT
  * Prints "ADDRESS PORT" as the peer saw it, or "none" and the reason, exit 1.
  * -u UDP; -f goes on: sends each line of standard input and prints the answer; -w waits before it makes
- * the socket; -W waits between socket and connect; -t the patience with each answer (3); -b binds;
- * -l listens on TCP, IPv4 and IPv6, tells each who comes its address, and prints it. */
+ * the socket, -i until there is a line on standard input; -W waits between socket and connect; -t the
+ * patience with each answer (3); -b binds; -l listens, IPv4 and IPv6, tells each who comes its address,
+ * and prints it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -62,23 +63,30 @@ static int listener(const char *port)
 {
     struct sockaddr_in6 peer;
     char name[INET6_ADDRSTRLEN];
-    int one = 1, fd = socket(AF_INET6, SOCK_STREAM, 0);
+    int one = 1, fd = socket(AF_INET6, datagrams ? SOCK_DGRAM : SOCK_STREAM, 0);
     struct sockaddr_in6 own = {.sin6_family = AF_INET6, .sin6_port = htons((unsigned short) atoi(port))};
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *) &own, sizeof own) || listen(fd, 64))
+    if (bind(fd, (struct sockaddr *) &own, sizeof own) || (!datagrams && listen(fd, 64)))
         return none("listen");
     puts("listening");
     for (;;) {
+        char line[INET6_ADDRSTRLEN + 16];
         socklen_t size = sizeof peer;
-        int client = accept(fd, (struct sockaddr *) &peer, &size);
+        int client = datagrams ? fd : accept(fd, (struct sockaddr *) &peer, &size);
         if (client < 0)
             return none("accept");
+        if (datagrams && recvfrom(fd, line, sizeof line, 0, (struct sockaddr *) &peer, &size) < 0)
+            return none("recvfrom");
         inet_ntop(AF_INET6, &peer.sin6_addr, name, sizeof name);
         const char *plain = strncmp(name, "::ffff:", 7) ? name : name + 7;
-        dprintf(client, "%s %d\n", plain, ntohs(peer.sin6_port));
+        int length = snprintf(line, sizeof line, "%s %d\n", plain, ntohs(peer.sin6_port));
+        /* a stream's peer may be gone already: SIGPIPE would end this program */
+        sendto(client, line, (size_t) length, MSG_NOSIGNAL, datagrams ? (struct sockaddr *) &peer : NULL,
+               datagrams ? size : 0);
         printf("from %s\n", plain);
-        close(client);
+        if (!datagrams)
+            close(client);
     }
 }
 
@@ -121,11 +129,12 @@ int main(int argc, char **argv)
     int option, pause = 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
-    while ((option = getopt(argc, argv, "46ufw:W:t:b:l:")) != -1) {
+    while ((option = getopt(argc, argv, "46ufiw:W:t:b:l:")) != -1) {
         switch (option) {
         case '4': case '6': break;
         case 'u': datagrams = 1; break;
         case 'f': flow = 1; break;
+        case 'i': while ((option = getchar()) != '\n' && option != EOF); break;
         case 'w': sleep((unsigned) atoi(optarg)); break;
         case 'W': pause = atoi(optarg); break;
         case 't': patience = atoi(optarg); break;
@@ -137,7 +146,7 @@ int main(int argc, char **argv)
     if (listen_on)
         return listener(listen_on);
     if (argc - optind != 2) {
-        fputs("usage: probe [-uf] [-w S] [-W S] [-t S] [-b ADDRESS] ADDRESS PORT | probe -l PORT\n", stderr);
+        fputs("usage: probe [-ufi] [-w S] [-W S] [-t S] [-b ADDRESS] ADDRESS PORT | probe [-u] -l PORT\n", stderr);
         return 2;
     }
     return client(argv[optind], argv[optind + 1], from, pause);
