@@ -46,6 +46,7 @@ def build_status(
         "placement": {
             "exec_gate": _gate_state(desired, observed),
             "socket_marker": _marker_state(desired, observed),
+            **_script_note(observed),
         },
         "warnings": find_warnings(desired, observed),
     }
@@ -61,6 +62,13 @@ def _marker_state(desired: Desired, observed: Observed) -> str:
     if not desired.marks_sockets:
         return "off"
     return f"not available: {observed.marker_fault}" if observed.marker_fault else "active"
+
+
+def _script_note(observed: Observed) -> JsonObject:
+    """The gate holds what is executed, and `python3 FILE` executes the interpreter."""
+    if not any(e.state is FileState.SCRIPT and not e.excluded for e in observed.executables):
+        return {}
+    return {"scripts": "held when executed themselves; as `INTERPRETER FILE` moved when seen"}
 
 
 def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> JsonObject:

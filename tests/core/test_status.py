@@ -140,3 +140,13 @@ def test_warns_of_a_moved_rule() -> None:
     observed = replace(laptop(), rules=(*STANDARD_RULES, moved))
     (warning,) = find_warnings(configured(), observed)
     assert "5269 instead of 11590" in warning
+
+
+def test_status_says_how_scripts_are_placed() -> None:
+    assert "scripts" not in build_status(configured(), laptop(), ())["placement"]
+    script = replace(CURL, state=FileState.SCRIPT)
+    shown = build_status(configured(), replace(laptop(), executables=(script,)), ())
+    assert "`INTERPRETER FILE` moved when seen" in shown["placement"]["scripts"]
+    excluded = replace(script, excluded=True)
+    shown = build_status(configured(), replace(laptop(), executables=(excluded,)), ())
+    assert "scripts" not in shown["placement"]
