@@ -21,9 +21,9 @@ ORDER = [
     "Conflicts", "After", "Before", "Wants", "RefuseManualStop", "ConditionPathExists",
     "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStopPost", "Restart",
     "RestartPreventExitStatus", "RestartSec", "TimeoutStartSec", "WatchdogSec", "KillMode",
-    "Slice", "Delegate", "LimitNOFILE", "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory",
-    "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec",
-    "OnUnitInactiveSec", "AccuracySec", "WantedBy",
+    "Slice", "Delegate", "LimitNOFILE", "LimitMEMLOCK", "OOMScoreAdjust", "LogLevelMax",
+    "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec", "OnBootSec",
+    "OnUnitActiveSec", "OnUnitInactiveSec", "AccuracySec", "WantedBy",
 ]  # fmt: skip
 HARDENING = {
     "CapabilityBoundingSet", "DevicePolicy", "LockPersonality", "MemoryDenyWriteExecute",
