@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import AppKind, refuse_control_characters
-from byway_systemd.core.config import AUTO, DEFAULT_PROFILE
+from byway_systemd.core.config import AUTO, DEFAULT_PROFILE, GATE_SERVICE, Switch
 from byway_systemd.core.desired import DROP_IN, RECONCILE_TIMER
 from byway_systemd.core.durations import render_duration
 
@@ -60,6 +60,8 @@ def _files(config: Config) -> Iterator[tuple[str, str, dict[str, str]]]:
     if config.reconcile:
         interval = {"interval": render_duration(config.reconcile)}
         yield f"{RECONCILE_TIMER}.d/{DROP_IN}", "timer.conf.j2", interval
+    if config.gate is Switch.OFF:
+        yield f"{GATE_SERVICE}.d/{DROP_IN}", "gate.conf.j2", {}
     for profile in config.profiles:
         link = {"link": describe_link(profile)}
         if profile.name == DEFAULT_PROFILE:

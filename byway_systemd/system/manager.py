@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pystemd.dbusexc import DBusBaseError
@@ -31,6 +32,7 @@ SYSTEM_SOCKET = b"unix:path=/run/systemd/private"
 _DESTINATION = b"org.freedesktop.systemd1"
 _PATH = b"/org/freedesktop/systemd1"
 _INTERFACE = b"org.freedesktop.systemd1.Manager"
+_SERVICE = b"org.freedesktop.systemd1.Service"
 _BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
 _MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
 
@@ -70,6 +72,13 @@ class Manager:
         names = [unit.encode() for unit in units]
         rows = self._call(b"ListUnitsByNames", b"as", [names])
         return {row[0].decode(): row[3].decode() for row in rows}
+
+    def status_text(self, service: str) -> str:
+        """Return what a service told of its state last (STATUS= of sd_notify(3))."""
+        (path,) = self._call(b"GetUnit", b"s", [service.encode()])
+        read = partial(self._property, path, _SERVICE, b"StatusText")
+        text: bytes = self._translate(read, f"StatusText of {service}")
+        return text.decode(errors="replace")
 
     def place(self, pid: int, start: int, name: str, slice_: str, marker: Marker) -> str:
         """Move a process and its descendants into a new scope of ``slice_``; return the scope.
@@ -163,6 +172,9 @@ class Manager:
             return bus.call_method(_DESTINATION, _PATH, _INTERFACE, method, encoded).body
 
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
+
+    def _property(self, path: bytes, interface: bytes, name: bytes) -> Any:
+        return self._connect().get_property(_DESTINATION, path, interface, name)
 
     def _translate(self, call: Any, what: str) -> Any:
         """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
