@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,6 +30,7 @@ from byway_systemd.system.exec_gate import Gate, Progress
 from byway_systemd.system.fanotify import ExecPermission
 from byway_systemd.system.file_events import FileEvents
 from byway_systemd.system.gate_keeper import Keeper
+from byway_systemd.system.gate_patience import Patience
 from byway_systemd.system.processes import call_of, image_of, network_of
 
 if TYPE_CHECKING:
@@ -38,11 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("byway.gate")
 
-# Seconds between two looks, and how many without progress are enough: it makes 0.40 s for an exec
-# that is alone, 0.32 to 0.48 s among others. Counted, so that a clock that jumps when the machine
-# was suspended is no delay.
-_STEP = 0.08
-_MOST_STEPS = 5
 _BRIEF = 1.0  # seconds: a handler that lived no longer is not started again at once
 _CRASHED = 70  # EX_SOFTWARE of sysexits.h
 _STACK = 256 * 1024  # bytes, of the keeper's thread: it is locked in memory
@@ -82,35 +79,21 @@ def run_gate(
         supervisor.supervise(permission)
 
 
-class Patience:
-    """How long the handler may go on without answering what is held."""
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A handler: its pid, a pidfd of it, and the pipe by which it tells its state."""
 
-    def __init__(self, permission: ExecPermission, progress: Progress) -> None:
-        """Nothing is held."""
-        self.next_look = float("inf")
-        self._progress = progress
-        self._held = select.poll()
-        self._held.register(permission.fileno(), select.POLLIN)
-        self._answered = self._steps = 0
+    pid: int
+    pidfd: int
+    state: int
 
-    def begin(self, now: float) -> None:
-        """Note that an exec is held, perhaps one more."""
-        if self.next_look == float("inf"):
-            self.next_look = now + _STEP
-            self._answered, self._steps = self._progress.answered, 0
-
-    def is_over(self, now: float) -> bool:
-        """Look, when it is time to."""
-        if now < self.next_look:
-            return False
-        self.next_look = now + _STEP
-        if not (self._progress.busy or self._held.poll(0)):
-            self.next_look, self._steps = float("inf"), 0
-        elif self._progress.answered != self._answered:
-            self._answered, self._steps = self._progress.answered, 0
-        else:
-            self._steps += 1
-        return self._steps >= _MOST_STEPS
+    def end(self) -> int:
+        """Kill it, and close what belongs to it; return its status (waitpid(2))."""
+        os.kill(self.pid, signal.SIGKILL)  # it is there, as nobody has waited for it
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.pidfd)
+        os.close(self.state)
+        return status
 
 
 class Supervisor:
@@ -131,18 +114,14 @@ class Supervisor:
         """Run a handler until it ends, hangs or is killed; its group is closed then."""
         progress = Progress()
         begin = time.monotonic()
-        pid, state = self._start(permission, progress)
-        pidfd = os.pidfd_open(pid)
-        hangs = True
+        handler = self._start(permission, progress)
+        hangs = False
         try:
-            hangs = self._watch(permission, progress, pidfd, state)
+            hangs = self._watch(permission, progress, handler)
         finally:
-            os.kill(pid, signal.SIGKILL)  # it is there, as nobody has waited for it
-            _, status = os.waitpid(pid, 0)
+            status = handler.end()
             permission.close()  # the last to have it open: what was held goes on
             progress.close()
-            os.close(pidfd)
-            os.close(state)
         if hangs:
             log.error("the gate's handler hung with an exec held: killed, and started anew")
         elif os.WIFEXITED(status):  # it said why; systemd starts the service again
@@ -152,14 +131,14 @@ class Supervisor:
         if time.monotonic() - begin < _BRIEF:
             time.sleep(0.1)
 
-    def _start(self, permission: ExecPermission, progress: Progress) -> tuple[int, int]:
-        """Fork; return the handler's pid and the pipe by which it tells its state."""
+    def _start(self, permission: ExecPermission, progress: Progress) -> Handler:
+        """Fork; return in the supervisor alone."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         supervisor = os.getpid()
         pid = os.fork()
         if pid:
             os.close(writer)
-            return pid, reader
+            return Handler(pid, os.pidfd_open(pid), reader)
         try:
             os.close(reader)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -172,25 +151,23 @@ class Supervisor:
         finally:
             os._exit(_CRASHED)
 
-    def _watch(
-        self, permission: ExecPermission, progress: Progress, pidfd: int, state: int
-    ) -> bool:
+    def _watch(self, permission: ExecPermission, progress: Progress, handler: Handler) -> bool:
         """Return True when the handler hangs, False when it has ended."""
-        patience = Patience(permission, progress)
+        patience = Patience(permission, progress, handler.pid)
         with select.epoll() as poll:
             # The first tells while the handler has not taken the exec, the second once it does.
             for descriptor in (permission.fileno(), progress.begun):
                 poll.register(descriptor, select.EPOLLIN | select.EPOLLET)
-            poll.register(pidfd, select.EPOLLIN)
-            poll.register(state, select.EPOLLIN)
+            poll.register(handler.pidfd, select.EPOLLIN)
+            poll.register(handler.state, select.EPOLLIN)
             while True:
                 self._show_sign()
                 due = min(patience.next_look, self._next_sign) - time.monotonic()
                 ready = {number for number, _ in poll.poll(max(0.0, due))}
-                if pidfd in ready:
+                if handler.pidfd in ready:
                     return False
-                if state in ready:
-                    self._pass_on(state)
+                if handler.state in ready:
+                    self._pass_on(handler.state)
                 if ready & {permission.fileno(), progress.begun}:
                     patience.begin(time.monotonic())
                 if patience.is_over(time.monotonic()):

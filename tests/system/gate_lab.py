@@ -70,24 +70,19 @@ class Lab:
         self.gate.send_signal(signal.SIGCONT)
         self.gate.terminate()
         self.gate.wait()
+        deadline = time.monotonic() + PATIENCE
+        while members := self.members("/"):
+            assert time.monotonic() < deadline, f"{members} do not end"
+            for pid in members:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for process in self._started:
-            if process.poll() is None:
-                process.kill()
             if process.stdout and not process.stdout.closed:
                 process.communicate()
         self.notices.close()
         self.log.close()
-        deadline = time.monotonic() + PATIENCE
         for directory, _, _ in os.walk(self.root, topdown=False):
-            for pid in Path(directory, "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
-            while True:
-                try:
-                    Path(directory).rmdir()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, f"{directory} is still in use"
-                    time.sleep(0.01)
+            Path(directory).rmdir()
 
     def wait_for_notice(self, text: str, seconds: float = PATIENCE) -> str:
         """Wait until the gate tells the manager ``text``; return the whole message."""

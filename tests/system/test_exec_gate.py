@@ -92,6 +92,17 @@ def test_another_network_is_left_alone(lab: Lab, program: Path) -> None:
     assert place(lab.run(f"unshare --net {program} {CGROUP}")).endswith("/session")
 
 
+def test_many_on_a_busy_machine(lab: Lab, program: Path) -> None:
+    """A handler that waits for the processor does not hang."""
+    handler = lab.handler
+    lab.start("for i in $(seq 12); do while :; do :; done & done; wait")
+    output = lab.run(f"for i in $(seq 30); do {program} {CGROUP} & done; wait")
+    found = [line for line in output.splitlines() if line.startswith("0::")]
+    assert [line for line in found if PLACED not in line] == []
+    assert len(found) == 30
+    assert lab.handler == handler
+
+
 def test_two_hundred_at_once(lab: Lab, program: Path) -> None:
     output = lab.run(f"for i in $(seq 200); do {program} {CGROUP} & done; wait")
     found = [line for line in output.splitlines() if line.startswith("0::")]

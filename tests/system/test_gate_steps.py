@@ -14,13 +14,13 @@ import pytest
 from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import GATE_CGROUP, Config, Profile
 from byway_systemd.core.errors import ConfigError
-from byway_systemd.system import cgroups, exec_gate
+from byway_systemd.system import cgroups, exec_gate, gate_patience
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.exec_gate import Gate, Moved, Progress
 from byway_systemd.system.fanotify import ExecPermission, HeldExec
 from byway_systemd.system.file_events import FileEvents
 from byway_systemd.system.gate_keeper import Keeper
-from byway_systemd.system.gate_supervisor import Patience
+from byway_systemd.system.gate_patience import Activity, Patience, activity_of, seems_hung
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,26 +236,56 @@ def test_exec_that_somebody_else_holds_is_waited_for(held: Held, sleeper: int) -
     cgroups.write_pid("/", sleeper)
 
 
-def test_patience(held: Held) -> None:
-    """Five looks without progress, counted from when something is held."""
-    patience = Patience(held.gate.permission, held.progress)
-    assert not patience.is_over(1000.0), "nothing is held"
+def patience(held: Held, handler: int, monkeypatch: pytest.MonkeyPatch, states: str) -> Patience:
+    """Patience with a handler whose threads are in ``states`` and use no CPU."""
+    monkeypatch.setattr(gate_patience, "activity_of", lambda _: Activity(states, 0.0))
+    return Patience(held.gate.permission, held.progress, handler)
+
+
+@pytest.mark.parametrize(("states", "looks"), [("T", 5), ("SS", 5), ("RS", 40), ("SD", 40)])
+def test_patience(held: Held, monkeypatch: pytest.MonkeyPatch, states: str, looks: int) -> None:
+    """So many looks without progress, counted from when something is held."""
+    watch = patience(held, os.getpid(), monkeypatch, states)
+    assert not watch.is_over(1000.0), "nothing is held"
     held.progress.begin()
-    patience.begin(0.0)
-    patience.begin(0.01)
-    looks = [patience.is_over(0.1 * number) for number in range(1, 5)]
-    assert looks == [False] * 4
+    watch.begin(0.0)
+    watch.begin(0.01)
+    assert [watch.is_over(0.1 * n) for n in range(1, looks)] == [False] * (looks - 1)
     held.progress.count()
-    looks = [patience.is_over(0.5 + 0.1 * number) for number in range(6)]
-    assert looks == [False] * 5 + [True]
+    assert [watch.is_over(10 + 0.1 * n) for n in range(looks)] == [False] * looks
     held.progress.end()
-    assert not patience.is_over(2.0)
-    assert patience.next_look == float("inf")
-
-
-def test_a_clock_that_jumps_is_no_delay(held: Held) -> None:
-    patience = Patience(held.gate.permission, held.progress)
+    assert not watch.is_over(20.0)
+    assert watch.next_look == float("inf")
     held.progress.begin()
-    patience.begin(0.0)
-    assert not patience.is_over(3600.0), "one look"
-    assert not patience.is_over(3600.0), "and the next is due later"
+    watch.begin(30.0)
+    assert [watch.is_over(30 + 0.1 * n) for n in range(1, looks + 1)][-2:] == [False, True]
+
+
+def test_a_clock_that_jumps_is_no_delay(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = patience(held, os.getpid(), monkeypatch, "T")
+    held.progress.begin()
+    watch.begin(0.0)
+    assert not watch.is_over(3600.0), "one look"
+    assert not watch.is_over(3600.0), "and the next is due later"
+
+
+@pytest.mark.parametrize(
+    ("states", "seconds", "hung"),
+    [
+        ("T", 0.0, True),
+        ("SS", 0.0, True),
+        ("SS", 0.08, True),
+        ("RS", 0.07, True),  # it runs, and comes to no end
+        ("RS", 0.03, False),  # others run
+        ("DS", 0.0, False),
+        ("TD", 0.0, False),
+    ],
+)
+def test_seems_hung(states: str, seconds: float, hung: bool) -> None:
+    assert seems_hung(Activity("RR", 1.0), Activity(states, 1.0 + seconds)) is hung
+
+
+def test_activity(sleeper: int) -> None:
+    assert activity_of(sleeper) == Activity("S", activity_of(sleeper).seconds)
+    assert "R" in activity_of(os.getpid()).states
+    assert activity_of(os.getpid()).seconds > 0
