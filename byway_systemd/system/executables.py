@@ -68,10 +68,16 @@ def _refuse(real_path: str, status: os.stat_result) -> FileState | None:
     name = os.path.basename(real_path)  # noqa: PTH119
     if name in _MULTI_CALL or _is_one_of(status, _MULTI_CALL):
         return FileState.SHARED
-    own = os.stat("/proc/self/exe")  # noqa: PTH116
-    if name in _ESSENTIAL or os.path.samestat(status, own) or _is_one_of(status, _ESSENTIAL):
+    if name in _ESSENTIAL or _is_own(real_path, status) or _is_one_of(status, _ESSENTIAL):
         return FileState.ESSENTIAL
     return None
+
+
+def _is_own(real_path: str, status: os.stat_result) -> bool:
+    """Whether a file is byway's interpreter, or has been put in its place since."""
+    own = "/proc/self/exe"
+    path = os.readlink(own).removesuffix(" (deleted)")  # noqa: PTH115
+    return real_path == path or os.path.samestat(status, os.stat(own))  # noqa: PTH116
 
 
 def _is_one_of(status: os.stat_result, names: frozenset[str]) -> bool:

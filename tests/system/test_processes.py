@@ -187,6 +187,27 @@ def test_own_interpreter_is_refused(tmp_path: Path) -> None:
     assert {e.state for e in observe_executables([profile])} == {FileState.ESSENTIAL}
 
 
+def test_own_interpreter_is_refused_after_its_upgrade(tmp_path: Path) -> None:
+    """It runs on as a deleted file, and the new one is the next byway's."""
+    python = tmp_path / "python"
+    shutil.copy(Path(sys.executable).resolve(), python)
+    (tmp_path / "new").hardlink_to(shutil.copy("/bin/true", tmp_path / "true"))
+    source = (
+        "import os, sys; sys.path[:0] = eval(sys.argv[2]); os.rename(sys.argv[1] + '/new',"
+        " sys.argv[1] + '/python')\n"
+        "from byway_systemd.core.apps import parse_app\n"
+        "from byway_systemd.core.config import Profile\n"
+        "from byway_systemd.system.executables import observe_executables\n"
+        "found = observe_executables([Profile(apps=(parse_app(sys.argv[1] + '/python'),))])\n"
+        "print(found[0].state)"
+    )
+    command = [str(python), "-c", source, str(tmp_path), repr(sys.path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONHOME": sys.base_prefix}
+    )
+    assert done.stdout == "essential\n"
+
+
 def test_hard_link_to_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = tmp_path / "system"
     system.mkdir()
