@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
 from byway_systemd.core.desired import Desired
 from byway_systemd.core.errors import BywayError, ConfigError
@@ -29,6 +31,8 @@ _MOST_QUIET = 0.5  # when somebody keeps undoing what byway does
 _CONFIG_QUIET = 0.1  # an editor writes a file in several steps
 _WATCHDOG = 5.0
 _RETRY = 1.0
+_GATE_PATIENCE = 10.0
+_GATE_STEP = 0.05
 _RECHECK = 0.15  # a service's process may be pulled back once by systemd-executor's last steps
 
 
@@ -102,12 +106,25 @@ class Daemon:
         # Subscribe first, look second: what happens in between is seen twice, not missed.
         self._subscribe(loop)
         self.reconcile_all()
+        await self._wait_for_gate()
         self._world.notify(ready=True, status=self._summary())
         watchdog = asyncio.create_task(self._keep_alive())
         await self._stopped.wait()
         watchdog.cancel()
         self._unsubscribe(loop)
         self.take_down()
+
+    async def _wait_for_gate(self) -> None:
+        """Wait, as what is started once byway is ready is to be right from its first packet."""
+        deadline = time.monotonic() + _GATE_PATIENCE
+        while (
+            self._observed is not None
+            and GATE_SERVICE in self._observed.starting_units
+            and not self._stopped.is_set()
+            and time.monotonic() < deadline
+        ):
+            await asyncio.sleep(_GATE_STEP)
+            self.reconcile_all()
 
     def reload(self) -> None:
         """Read the configuration again; a bad one is reported, and the last good one stays."""

@@ -15,6 +15,7 @@ from fake_system import FakeSystem
 from worlds import CURL, configured, laptop
 
 from byway_systemd import daemon
+from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.desired import TABLES, Desired
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.network import Family, RoutingRule
@@ -165,6 +166,36 @@ def test_start_puts_everything_up_then_says_ready(outside: Outside) -> None:
         await until(lambda: {"watchdog": True} in outside.told)
 
     live(outside, story)
+
+
+def gate_at(state: str) -> Machine:
+    changes: dict[str, Any] = {f"{state}_units": (GATE_SERVICE,)}
+    return Machine(replace(laptop(), active_units=(GATE_SERVICE,), **changes))
+
+
+def test_ready_once_the_gate_holds(outside: Outside) -> None:
+    outside.machine = gate_at("starting")
+
+    async def run() -> None:
+        running = asyncio.create_task(Daemon(outside.world()).run())
+        await until(lambda: outside.machine.full > 2)
+        assert outside.told == []
+        outside.machine.observed = replace(outside.machine.observed, starting_units=())
+        await until(lambda: outside.told)
+        assert outside.told[0]["ready"]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, PATIENCE)
+
+    asyncio.run(run())
+
+
+def test_gate_that_never_comes_keeps_nobody_waiting(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_GATE_PATIENCE", 0.1)
+    outside.machine = gate_at("starting")
+    live(outside, nothing)
+    assert outside.told[0]["ready"]
 
 
 def test_sigterm_takes_everything_down_and_leaves_what_runs(outside: Outside) -> None:

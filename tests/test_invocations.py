@@ -153,6 +153,20 @@ def test_check(config: str, bad: str) -> None:
     ]
 
 
+def test_check_says_what_is_refused(tmp_path: Path) -> None:
+    """Its own interpreter, and what is many programs in one file."""
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(b"\x7fELF")
+    (tmp_path / "wget").symlink_to(busybox)
+    file = tmp_path / "byway.toml"
+    file.write_text(f'apps = ["{Path(sys.executable).resolve()}", "{tmp_path}/wget"]\n')
+    done = byway("--config", str(file), "config", "check")
+    assert (done.returncode, done.stdout) == (0, "valid\n")
+    own, shared = done.stderr.splitlines()
+    assert "is part of byway or of what it works with; it is not selected" in own
+    assert f"{busybox} is many programs in one file; it is not selected" in shared
+
+
 def test_cat_shows_the_file_as_it_is(config: str) -> None:
     assert byway("--config", config, "config", "cat").stdout == f"# {config}\n{CONFIG}"
 

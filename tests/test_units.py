@@ -28,7 +28,7 @@ ORDER = [
     "ConditionPathExists", "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStop",
     "ExecStopPost", "SuccessExitStatus", "Restart", "RestartPreventExitStatus", "RestartSec",
     "TimeoutStartSec", "WatchdogSec", "KillMode", "OOMPolicy", "Slice", "Delegate", "LimitNOFILE",
-    "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve",
+    "LimitMEMLOCK", "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve",
     "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec",
     "AccuracySec", "WantedBy",
 ]  # fmt: skip

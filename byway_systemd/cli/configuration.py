@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from byway_systemd.cli.output import paint, write, write_error, write_json
+from byway_systemd.cli.output import paint, printable, write, write_error, write_json
 from byway_systemd.core.errors import ConfigError, ExitCode
-from byway_systemd.core.observed import FileState
+from byway_systemd.core.status import warn_of_files
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -35,9 +35,8 @@ def check(context: Context, arguments: Namespace) -> ExitCode:
         if arguments.json != "off":
             write_json(problems, arguments.json)
         return ExitCode.USAGE
-    for executable in context.executables(config):
-        if executable.state is FileState.MISSING:
-            write_error(paint("warning: ", "yellow") + f"{executable.app}: there is no such file")
+    for warning in warn_of_files(context.executables(config)):
+        write_error(paint("warning: ", "yellow") + printable(warning))
     if arguments.json != "off":
         write_json(problems, arguments.json)
     else:

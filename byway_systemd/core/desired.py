@@ -32,9 +32,10 @@ class Desired:
 
     ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
     generator writes them from this configuration, so that a reload is all they need.
-    ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run,
-    ``marks_sockets`` whether sockets are marked when they are made, ``resets_sockets`` whether
-    open connections are reset when what they belong to changes sides.
+    ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run, and
+    ``gate_reason`` why the gate should not; ``marks_sockets`` whether sockets are marked when they
+    are made, ``resets_sockets`` whether open connections are reset when what they belong to
+    changes sides.
     """
 
     exits: tuple[Exit, ...] = ()
@@ -46,6 +47,7 @@ class Desired:
     runs_gate: bool = False
     marks_sockets: bool = False
     resets_sockets: bool = True
+    gate_reason: str = ""
 
     @classmethod
     def empty(cls) -> Desired:
@@ -90,4 +92,11 @@ def desire(
         marks_sockets=config.socket_marker is not Switch.OFF,
         resets_sockets=config.on_move is OnMove.RESET,
         runs_gate=runs_units and config.gate is not Switch.OFF,
+        gate_reason=_why_no_gate(config, runs_units=runs_units),
     )
+
+
+def _why_no_gate(config: Config, *, runs_units: bool) -> str:
+    if config.gate is Switch.OFF:
+        return "placement.gate"
+    return "" if runs_units else "--config"

@@ -19,7 +19,8 @@ class FileState(StrEnum):
     SCRIPT = "script"
     MISSING = "missing"
     DIRECTORY = "directory"
-    SHARED = "shared"  # a link to a multi-call program, which is many programs at once
+    SHARED = "shared"  # a multi-call program, which is many programs at once
+    ESSENTIAL = "essential"  # what moving a process takes: the manager, the bus, byway itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ class Observed:
     profile) of the cgroups whose open sockets have been made to follow it. ``sysctls`` are (key,
     value) of those asked for; ``saved_sysctls`` what byway found there before it changed them.
     ``unit_files`` are (relative path, text) of byway's own files in effect, ``runtime_files`` the
-    paths of those that byway itself wrote, not the generator. ``active_units`` and
-    ``failed_units`` of those asked for. ``empty_scopes`` are scopes byway made whose last process
-    has ended.
+    paths of those that byway itself wrote, not the generator. ``active_units``, among them
+    ``starting_units``, and ``failed_units`` of those asked for; ``gate_note`` is what an exec gate
+    that failed has said. ``empty_scopes`` are scopes byway made whose last process has ended.
     """
 
     links: tuple[Link, ...] = ()
@@ -125,5 +126,7 @@ class Observed:
     services: tuple[Service, ...] = ()
     user_managers: tuple[UserManager, ...] = ()
     active_units: tuple[str, ...] = ()
+    starting_units: tuple[str, ...] = ()
     failed_units: tuple[str, ...] = ()
+    gate_note: str = ""
     empty_scopes: tuple[str, ...] = ()

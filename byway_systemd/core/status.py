@@ -54,8 +54,16 @@ def build_status(
 
 def _gate_state(desired: Desired, observed: Observed) -> str:
     if not desired.runs_gate:
-        return "off"
+        return f"off ({desired.gate_reason})" if desired.gate_reason else "off"
+    if GATE_SERVICE in observed.failed_units:
+        return _gate_fault(observed)
+    if GATE_SERVICE in observed.starting_units:
+        return "starting"
     return "active" if GATE_SERVICE in observed.active_units else "not running"
+
+
+def _gate_fault(observed: Observed) -> str:
+    return observed.gate_note if observed.gate_note.startswith("not available") else "failed"
 
 
 def _marker_state(desired: Desired, observed: Observed) -> str:
@@ -149,14 +157,12 @@ def _present_processes(
 
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
-    found = [
-        _warn_of_file(executable) for executable in observed.executables if not executable.excluded
-    ]
+    found = warn_of_files(tuple(e for e in observed.executables if not e.excluded))
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
     if desired.runs_gate and GATE_SERVICE in observed.failed_units:
         found.append(
-            "the exec gate failed, so a program's first connections may use the VPN "
-            "(see journalctl -u byway-gate; try systemctl restart byway-gate)"
+            f"the exec gate: {_gate_fault(observed)}; a program's first connections "
+            "may use the VPN (see journalctl -u byway-gate; try systemctl restart byway-gate)"
         )
     found += [
         f"{service.name} is not listed any more: it is left to the VPN, and leaves byway.slice at "
@@ -172,6 +178,21 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     return [warning for warning in found if warning]
 
 
+def warn_of_files(executables: tuple[Executable, ...]) -> list[str]:
+    """Return what keeps listed files from being selected, or from being so as they are listed."""
+    found = [_warn_of_file(executable) for executable in executables]
+    first: dict[tuple[int, int], Executable] = {}
+    for executable in executables:
+        if executable.inode:
+            other = first.setdefault((executable.device, executable.inode), executable)
+            if other.profile != executable.profile:
+                found.append(
+                    f"{executable.app} of profile {executable.profile}: the same file as "
+                    f"{other.app}, and goes the way of profile {other.profile} (list it once)"
+                )
+    return [warning for warning in found if warning]
+
+
 def _warn_of_file(executable: Executable) -> str:
     app = str(executable.app)
     match executable.state:
@@ -183,8 +204,13 @@ def _warn_of_file(executable: Executable) -> str:
             return f"{app}: a directory; name the program, or use DIR/*"
         case FileState.SHARED:
             return (
-                f"{app}: a link to {executable.real_path}, which is many programs; it is not "
-                "selected (list the program that it starts)"
+                f"{app}: {executable.real_path} is many programs in one file; it is not selected "
+                "(list the program that it starts, or a script of your own)"
+            )
+        case FileState.ESSENTIAL:
+            return (
+                f"{app}: {executable.real_path} is part of byway or of what it works with; it is "
+                "not selected (list a script, which is matched as itself, or unit:NAME)"
             )
         case _:
             assert_never(executable.state)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.app_units import system_units, user_units
 from byway_systemd.core.apps import AppKind, refuse_control_characters
-from byway_systemd.core.config import AUTO, DEFAULT_PROFILE
+from byway_systemd.core.config import AUTO, DEFAULT_PROFILE, GATE_SERVICE, Switch
 from byway_systemd.core.desired import DROP_IN, RECONCILE_TIMER
 from byway_systemd.core.durations import render_duration
 
@@ -83,6 +83,8 @@ def _files(config: Config, scope: Scope) -> dict[str, _File]:
     if config.reconcile and scope is Scope.SYSTEM:
         interval = {"interval": render_duration(config.reconcile)}
         files[f"{RECONCILE_TIMER}.d/{DROP_IN}"] = ("timer.conf.j2", interval)
+    if config.gate is Switch.OFF and scope is Scope.SYSTEM:
+        files[f"{GATE_SERVICE}.d/{DROP_IN}"] = ("gate.conf.j2", {})
     for profile in config.profiles:
         link = {"link": describe_link(profile)}
         if profile.name == DEFAULT_PROFILE:

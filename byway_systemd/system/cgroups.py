@@ -113,6 +113,15 @@ def read_profile(cgroup: str) -> str:
         return ""
 
 
+def nearest_profile(cgroup: str) -> str:
+    """Return what ``read_profile`` says of ``cgroup`` or of the nearest one above it."""
+    found = ""
+    while cgroup.count("/") > 0 and len(cgroup) > 1 and not found:
+        found = read_profile(cgroup)
+        cgroup = cgroup.rpartition("/")[0]
+    return found
+
+
 def write_profile(cgroup: str, profile: str) -> None:
     """Note that the open sockets of ``cgroup`` follow ``profile``; empty takes the note away."""
     path = f"{MOUNT}{cgroup}"

@@ -1,112 +1,157 @@
 """The exec gate: a listed program's exec is held until its process is in the slice.
 
-A process of its own (byway-gate.service, delegated by systemd below byway.slice), so that nothing
-the daemon does can delay an exec. What it does while an exec waits is one fstat, one read and one
-write: no look-ups by name, no D-Bus, no log. It always lets the exec go on: a program that could
-not be placed is the mover's work, and a gate that ends releases what it holds.
+This is what happens while an exec waits: a few reads of /proc and one write. No look-ups by name,
+no D-Bus, no log. It always lets the exec go on: a program that could not be placed is the mover's
+work, and a gate that ends releases what it holds. What is to be marked is kept beside it
+(gate_keeper), and somebody watches that it answers (gate_supervisor).
 """
 
 from __future__ import annotations
 
-import gc
-import logging
+import mmap
 import os
 import resource
-import select
 import signal
 import time
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_CGROUP, GATE_OWN_CGROUP
-from byway_systemd.core.errors import ConfigError, UnsupportedError
-from byway_systemd.core.observed import Executable, FileState
-from byway_systemd.core.steering import is_below
-from byway_systemd.system.cgroups import MOUNT, Marker, cgroup_of, write_marker, write_pid
-from byway_systemd.system.executables import observe_executables
-from byway_systemd.system.fanotify import ExecPermission, HeldExec
-from byway_systemd.system.file_events import watched_files
+from byway_systemd.core.steering import RELEASED, is_below
+from byway_systemd.system.cgroups import (
+    MOUNT,
+    Marker,
+    cgroup_of,
+    nearest_profile,
+    read_marker,
+    write_marker,
+    write_pid,
+)
+from byway_systemd.system.processes import call_of, image_of, network_of, parent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from byway_systemd.core.config import Profile
+    from byway_systemd.system.fanotify import ExecPermission, HeldExec
 
-    from byway_systemd.core.config import Config, Profile
-    from byway_systemd.system.file_events import FileEvents
-
-log = logging.getLogger("byway.gate")
-
-# Holding these would hold the manager or the bus, without which nothing can be placed.
-_NEVER_HELD = frozenset(("systemd", "systemd-executor", "dbus-daemon", "dbus-broker", "snap"))
-_RESCAN = 30.0  # seconds: globs, and what inotify does not tell (a mount)
-_ALIVE = 1.0
+_MOST_OPEN = 256  # cgroups, each open to be written to
+_OTHER_DESCRIPTORS = 40  # what the handler has open besides, at most
+_MOST_MOVED = 10_000  # of which it is not known yet whether the exec succeeded
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the processes of an executable go."""
+    """Where the processes of an executable go.
+
+    One that is not listed itself, but excluded by apps, leaves the slice when these start it.
+    """
 
     app: str
     profile: Profile
     path: str
+    excluded_by: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A process moved for an exec, as it was before: ``image`` and ``call`` tell whether it came.
+
+    ``moment`` is in seconds of the monotonic clock.
+    """
+
+    moment: float
+    pid: int
+    origin: str
+    cgroup: str
+    image: bytes
+    call: bytes
+
+
+class Progress:
+    """What the handler tells its supervisor.
+
+    ``begun`` is an eventfd for epoll(7), edge-triggered and never read: it tells of every time the
+    handler begins. The rest is memory of both, in whole words, so that there is nothing to lock.
+    """
+
+    _BUSY, _ANSWERED = range(2)
+
+    def __init__(self) -> None:
+        """Share it with every process forked from now on."""
+        self.begun = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._words = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
+
+    def close(self) -> None:
+        """Close what is open."""
+        os.close(self.begun)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the handler is answering."""
+        return bool(self._words[self._BUSY])
+
+    @property
+    def answered(self) -> int:
+        """How many execs have been answered so far."""
+        return self._words[self._ANSWERED]
+
+    def begin(self) -> None:
+        """Tell before the first event is taken: from then on poll(2) says that none waits."""
+        self._words[self._BUSY] = 1
+        os.eventfd_write(self.begun, 1)
+
+    def count(self) -> None:
+        """One more is answered."""
+        self._words[self._ANSWERED] += 1
+
+    def end(self) -> None:
+        """All are answered."""
+        self._words[self._BUSY] = 0
+
+
 class Gate:
-    """The marks and where each leads. ``cgroups`` caches open cgroup.procs files."""
+    """Answers the execs that are held, and puts their processes where ``targets`` says.
 
-    permission: ExecPermission
-    targets: dict[tuple[int, int], Target] = field(default_factory=dict)
-    cgroups: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    failure: str = ""
+    ``targets`` is keyed by (device, inode) and replaced whole, by another thread. ``moved`` is what
+    to look at again; ``failure`` why the last one that could not be placed was not. ``wake`` is an
+    eventfd that becomes readable when either of them has something new.
+    """
 
-    def arm(self, executables: tuple[Executable, ...], profiles: tuple[Profile, ...]) -> None:
-        """Mark what is listed now, and no longer what was."""
-        by_name = {profile.name: profile for profile in profiles}
-        targets = {}
-        for executable in executables:
-            if executable.state in (FileState.PROGRAM, FileState.SCRIPT) and _may_hold(executable):
-                target = Target(
-                    str(executable.app), by_name[executable.profile], executable.real_path
-                )
-                targets[executable.device, executable.inode] = target
-        for file in self.targets.keys() - targets.keys():
-            with suppress(OSError):  # the file has gone, and its mark with it
-                self.permission.unmark(self.targets[file].path)
-        self.targets = targets
-        for target in targets.values():
-            with suppress(OSError):  # it may have gone since it was looked at
-                self.permission.mark(target.path)
+    def __init__(self, permission: ExecPermission, progress: Progress) -> None:
+        """Answer what ``permission`` holds."""
+        self.permission = permission
+        self.targets: dict[tuple[int, int], Target] = {}
+        self.moved: deque[Moved] = deque(maxlen=_MOST_MOVED)
+        self.failure = ""
+        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._progress = progress
+        self._open: dict[str, int] = {}  # cgroup -> its cgroup.procs
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_open = max(1, min(_MOST_OPEN, limit - _OTHER_DESCRIPTORS))
+        self._network = network_of(os.getpid())
+
+    def close(self) -> None:
+        """Release what is held, and close everything."""
+        self.permission.close()
+        os.close(self.wake)
+        while self._open:
+            self._forget(next(iter(self._open)))
 
     def admit(self) -> None:
         """Place and release every exec that waits."""
+        self._progress.begin()
         for held in self.permission.read():
             try:
                 if held.pid > 0:  # 0: from outside this pid namespace
                     self._place(held)
-            except OSError as error:
-                self.failure = str(error)  # said later: nothing is logged while an exec waits
+            except Exception as error:
+                if _is_alive(held.pidfd):
+                    self._fail(str(error))  # said later: nothing is logged while an exec waits
             finally:
                 self.permission.allow(held)
-
-    def describe(self) -> str:
-        """Return the gate's state, for `systemctl status`."""
-        failure = f"; could not place: {self.failure}" if self.failure else ""
-        return f"holds {len(self.targets)} files{failure}"
-
-    def sweep(self) -> None:
-        """Remove the cgroups nobody is in any more."""
-        for descriptor in self.cgroups.values():
-            os.close(descriptor)
-        self.cgroups.clear()
-        for profile in Path(f"{MOUNT}{GATE_CGROUP}").iterdir():
-            if profile.is_dir() and profile.name != "gate":
-                for cgroup in profile.iterdir():
-                    if cgroup.is_dir():
-                        with suppress(OSError):  # EBUSY: somebody is
-                            cgroup.rmdir()
+                self._progress.count()
+        self._progress.end()
 
     def _place(self, held: HeldExec) -> None:
         status = os.fstat(held.descriptor)
@@ -114,112 +159,89 @@ class Gate:
         if target is None:
             return
         origin = cgroup_of(held.pid)
-        if not origin or any(is_below(origin, cgroup) for cgroup in target.profile.cgroups):
+        if target.excluded_by:
+            _let_go(held.pid, origin, target)
             return
-        descriptor = self._open(target, origin)
+        if not origin or _goes_right(origin, target.profile):
+            return
+        if network_of(held.pid) == self._network:  # nothing of byway's is in a container's
+            self._take_in(held, target, origin)
+
+    def _take_in(self, held: HeldExec, target: Target, origin: str) -> None:
+        image, call = image_of(held.pid), call_of(held.pid)
+        cgroup = _gate_cgroup(target, origin)
         try:
-            os.write(descriptor, str(held.pid).encode())
-        except OSError:
-            # The cgroup was removed, or its file refused: once more by a fresh one.
-            os.close(self.cgroups.pop((target.profile.name, target.app, origin)))
-            os.write(self._open(target, origin), str(held.pid).encode())
+            self._move(held.pid, cgroup, target.app, origin)
+        except OSError:  # the cgroup was empty, and removed at this moment
+            self._forget(cgroup)
+            self._move(held.pid, cgroup, target.app, origin)
+        if not _is_alive(held.pidfd):
+            undo_move(held.pid, cgroup, origin)
+        elif image and call:
+            self.moved.append(Moved(time.monotonic(), held.pid, origin, cgroup, image, call))
+            if len(self.moved) == 1:
+                self._tell()
 
-    def _open(self, target: Target, origin: str) -> int:
-        key = (target.profile.name, target.app, origin)
-        descriptor = self.cgroups.get(key)
+    def _move(self, pid: int, cgroup: str, app: str, origin: str) -> None:
+        descriptor = self._open.get(cgroup)
         if descriptor is None:
-            name = blake2b("\0".join(key).encode(errors="replace"), digest_size=6).hexdigest()
-            cgroup = f"{target.profile.gate_cgroup}/{name}"
+            if len(self._open) >= self._most_open:
+                self._forget(next(iter(self._open)))
             os.makedirs(f"{MOUNT}{cgroup}", exist_ok=True)  # noqa: PTH103 - no objects on this path
-            write_marker(cgroup, Marker(origin, target.app))
+            write_marker(cgroup, Marker(origin, app))
             descriptor = os.open(f"{MOUNT}{cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            self.cgroups[key] = descriptor
-        return descriptor
+            self._open[cgroup] = descriptor
+        os.write(descriptor, str(pid).encode())
+
+    def _forget(self, cgroup: str) -> None:
+        descriptor = self._open.pop(cgroup, -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _fail(self, reason: str) -> None:
+        if reason != self.failure:
+            self.failure = reason
+            self._tell()
+
+    def _tell(self) -> None:
+        os.eventfd_write(self.wake, 1)
 
 
-def run_gate(
-    load: Callable[[], Config],
-    events: FileEvents,
-    notify: Callable[..., None],
-    config_paths: tuple[Path, ...],
-) -> None:
-    """Hold and place until SIGTERM; ``load`` may raise ConfigError, then nothing changes."""
-    for cgroup in ("gate", "default"):
-        Path(f"{MOUNT}{GATE_CGROUP}/{cgroup}").mkdir(exist_ok=True)
-    write_pid(GATE_OWN_CGROUP, os.getpid())
-    # Out of descriptors the kernel denies the exec: have as many as it takes.
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, _end)
+def _goes_right(cgroup: str, profile: Profile) -> bool:
+    """Whether the sockets of ``cgroup`` leave by the profile's link already."""
+    nearest = nearest_profile(cgroup)  # of what is adopted, or released
+    if nearest in (profile.name, RELEASED):
+        return nearest == profile.name
+    return any(is_below(cgroup, own) for own in profile.cgroups)
+
+
+def _let_go(pid: int, cgroup: str, target: Target) -> None:
+    """Put a process of a slice that becomes an excluded program back where its app came from."""
+    marker = read_marker(cgroup)
+    if marker and marker.app in target.excluded_by:
+        with suppress(FileNotFoundError):  # its cgroup has gone: the mover finds another
+            write_pid(marker.origin, pid)
+
+
+def undo_move(pid: int, cgroup: str, origin: str) -> None:
+    """Undo the move of a process that had died by then: its pid may have been another's already.
+
+    Who has the pid now was born where its parent is; ``origin`` is where the dead one was.
+    """
+    if cgroup_of(pid) == cgroup:
+        write_pid(cgroup_of(parent_of(pid)) or origin, pid)
+
+
+def _gate_cgroup(target: Target, origin: str) -> str:
+    """Return the cgroup for a profile, an app and where its processes came from."""
+    key = "\0".join((target.profile.name, target.app, origin)).encode(errors="replace")
+    return f"{target.profile.gate_cgroup}/{blake2b(key, digest_size=6).hexdigest()}"
+
+
+def _is_alive(pidfd: int) -> bool:
+    """Whether the process has its pid still."""
     try:
-        permission = ExecPermission()
-    except OSError as error:
-        raise UnsupportedError(
-            f"{error.strerror} (the gate needs Linux 5.15 with fanotify permission events, outside "
-            "of containers; without it byway moves programs as it sees them)"
-        ) from None
-    _serve(Gate(permission), load, events, notify, config_paths)
-
-
-def _serve(
-    gate: Gate,
-    load: Callable[[], Config],
-    events: FileEvents,
-    notify: Callable[..., None],
-    config_paths: tuple[Path, ...],
-) -> None:
-    config = _arm(gate, load, None, events, config_paths)
-    # What is there now stays: the collector need not walk it while an exec waits.
-    gc.freeze()
-    gc.disable()
-    notify(ready=True, status=gate.describe())
-    poll = select.epoll()
-    poll.register(gate.permission.fileno(), select.EPOLLIN)
-    poll.register(events.fileno(), select.EPOLLIN)
-    last_scan = time.monotonic()
-    while True:
-        for descriptor, _ in poll.poll(_ALIVE):
-            if descriptor == gate.permission.fileno():
-                before = gate.failure
-                gate.admit()
-                if gate.failure != before:
-                    log.error("could not place a program: %s", gate.failure)
-                    notify(status=gate.describe())
-            elif events.drain():
-                config = _arm(gate, load, config, events, config_paths)
-                notify(status=gate.describe())
-        notify(watchdog=True)
-        if time.monotonic() - last_scan > _RESCAN:
-            last_scan = time.monotonic()
-            gate.sweep()
-            config = _arm(gate, load, config, events, config_paths)
-            gc.collect()
-
-
-def _end(_number: int, _frame: object) -> None:
-    raise SystemExit(0)
-
-
-def _arm(
-    gate: Gate,
-    load: Callable[[], Config],
-    config: Config | None,
-    events: FileEvents,
-    paths: tuple[Path, ...],
-) -> Config | None:
-    with suppress(ConfigError):  # the daemon reports it
-        config = load()
-    if config is None:
-        return None
-    for profile in config.profiles:
-        Path(f"{MOUNT}{profile.gate_cgroup}").mkdir(exist_ok=True)
-    executables = observe_executables(config.profiles)
-    gate.arm(executables, config.profiles)
-    # An upgrade puts a new file in the old one's place, and the mark goes with the old one.
-    events.watch((*paths, *watched_files(executables)))
-    return config
-
-
-def _may_hold(executable: Executable) -> bool:
-    return Path(executable.real_path).name not in _NEVER_HELD
+        signal.pidfd_send_signal(pidfd, 0)
+    except OSError:
+        return False
+    return True

@@ -30,6 +30,7 @@ _INFO_TYPE_PIDFD = 4
 _METADATA = struct.Struct("=IBBHQii")
 _INFORMATION = struct.Struct("=BBHi")
 _RESPONSE = struct.Struct("=iI")
+_ONE = _METADATA.size + _INFORMATION.size  # bytes: room for one event with its pidfd
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +71,32 @@ class ExecPermission:
         self._change(_MARK_REMOVE, _OPEN_EXEC_PERM, path.encode(errors="surrogateescape"))
 
     def read(self) -> Iterator[HeldExec]:
-        """Yield the execs that wait; each must be answered by ``allow``."""
-        try:
-            buffer = os.read(self._group, 65536)
-        except BlockingIOError:
-            return
-        offset = 0
-        while offset + _METADATA.size <= len(buffer):
-            length, _, _, header, _, descriptor, pid = _METADATA.unpack_from(buffer, offset)
+        """Yield the execs that wait; ``allow`` each before the next is asked for.
+
+        One at a time: an event has two descriptors, and when there is no free one the kernel denies
+        the exec (copy_event_to_user() in fs/notify/fanotify/fanotify_user.c).
+        """
+        while True:
+            try:
+                event = os.read(self._group, _ONE)
+            except BlockingIOError:
+                return
+            _, _, _, header, _, descriptor, pid = _METADATA.unpack_from(event)
             pidfd = -1
-            if length >= header + _INFORMATION.size:
-                kind, _, _, value = _INFORMATION.unpack_from(buffer, offset + header)
+            if len(event) >= header + _INFORMATION.size:
+                kind, _, _, value = _INFORMATION.unpack_from(event, header)
                 pidfd = value if kind == _INFO_TYPE_PIDFD else -1
             yield HeldExec(descriptor, pid, pidfd)
-            offset += length
 
     def allow(self, held: HeldExec) -> None:
         """Let the exec go on, and close what came with it."""
-        if held.descriptor >= 0:
-            os.write(self._group, _RESPONSE.pack(held.descriptor, _ALLOW))
-            os.close(held.descriptor)
-        if held.pidfd >= 0:
-            os.close(held.pidfd)
+        try:
+            if held.descriptor >= 0:
+                os.write(self._group, _RESPONSE.pack(held.descriptor, _ALLOW))
+        finally:
+            for descriptor in (held.descriptor, held.pidfd):
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     def _change(self, action: int, mask: int, path: bytes) -> None:
         if _libc.fanotify_mark(self._group, action, mask, _AT_FDCWD, path):

@@ -211,14 +211,13 @@ class Host:
     def run_gate(self) -> int:
         """Run the exec gate until it is stopped."""
         from byway_systemd.system.cgroups import require_unified  # noqa: PLC0415
-        from byway_systemd.system.exec_gate import run_gate  # noqa: PLC0415
-        from byway_systemd.system.file_events import FileEvents  # noqa: PLC0415
+        from byway_systemd.system.gate_supervisor import run_gate  # noqa: PLC0415
         from byway_systemd.system.notify import notify  # noqa: PLC0415
 
         _log_to_stderr()
         require_unified()
         paths = tuple(self._root / name for name in files.CONFIG_PATHS)
-        return _report_crash(lambda: run_gate(self.config, FileEvents(), notify, paths))
+        return _report_crash(lambda: run_gate(self.config, notify, paths))
 
     def _world(self, state: Any) -> World:
         from byway_systemd.daemon import World  # noqa: PLC0415

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.config import GATE_OWN_CGROUP, Profile
+from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, Profile
 from byway_systemd.core.observed import Observed, Service
 from byway_systemd.core.steering import find_places, is_below
 from byway_systemd.system import cgroups, files
@@ -122,7 +122,13 @@ class Machine:
             active_units=tuple(
                 unit for unit, state in states.items() if state in ("active", "activating")
             ),
+            starting_units=tuple(unit for unit, state in states.items() if state == "activating"),
             failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
+            gate_note=(
+                self._manager.status_text(GATE_SERVICE)
+                if states.get(GATE_SERVICE) == "failed"
+                else ""
+            ),
             empty_scopes=tuple(
                 scope
                 for profile in desired.profiles

@@ -7,9 +7,9 @@ and OSError. The private socket works without a message bus, and before there is
 from __future__ import annotations
 
 import errno
-import string
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pystemd.dbusexc import DBusBaseError
@@ -32,8 +32,7 @@ SYSTEM_SOCKET = b"unix:path=/run/systemd/private"
 _DESTINATION = b"org.freedesktop.systemd1"
 _PATH = b"/org/freedesktop/systemd1"
 _INTERFACE = b"org.freedesktop.systemd1.Manager"
-_SERVICE_INTERFACE = b"org.freedesktop.systemd1.Service"
-_PROPERTIES = b"org.freedesktop.DBus.Properties"
+_SERVICE = b"org.freedesktop.systemd1.Service"
 _BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
 _MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
 
@@ -76,9 +75,17 @@ class Manager:
 
     def slice_of(self, service: str) -> str:
         """Return the slice a service names now; it may run in another one until it restarts."""
-        path = _PATH + b"/unit/" + _path_part(service)
-        arguments = [_SERVICE_INTERFACE, b"Slice"]
-        return str(self._call(b"Get", b"ss", arguments, path, _PROPERTIES).decode())
+        return self._service_property(service, b"Slice")
+
+    def status_text(self, service: str) -> str:
+        """Return what a service told of its state last (STATUS= of sd_notify(3))."""
+        return self._service_property(service, b"StatusText")
+
+    def _service_property(self, service: str, name: bytes) -> str:
+        (path,) = self._call(b"GetUnit", b"s", [service.encode()])
+        read = partial(self._property, path, _SERVICE, name)
+        text: bytes = self._translate(read, f"{name.decode()} of {service}")
+        return text.decode(errors="replace")
 
     def place(self, pid: int, start: int, name: str, slice_: str, marker: Marker) -> str:
         """Move a process and its descendants into a new scope of ``slice_``; return the scope.
@@ -165,20 +172,16 @@ class Manager:
 
         self._translate(call, f"StartTransientUnit {name}")
 
-    def _call(
-        self,
-        method: bytes,
-        signature: bytes,
-        arguments: list[Any],
-        path: bytes = _PATH,
-        interface: bytes = _INTERFACE,
-    ) -> Any:
+    def _call(self, method: bytes, signature: bytes, arguments: list[Any]) -> Any:
         def call() -> Any:
             encoded = apply_signature(signature, arguments) if signature else []
             bus = self._connect()
-            return bus.call_method(_DESTINATION, path, interface, method, encoded).body
+            return bus.call_method(_DESTINATION, _PATH, _INTERFACE, method, encoded).body
 
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
+
+    def _property(self, path: bytes, interface: bytes, name: bytes) -> Any:
+        return self._connect().get_property(_DESTINATION, path, interface, name)
 
     def _translate(self, call: Any, what: str) -> Any:
         """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
@@ -218,12 +221,6 @@ def _require(pid: int, start: int) -> None:
         same = False
     if not same:
         raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
-
-
-def _path_part(unit: str) -> bytes:
-    """Return a unit's name as a part of its D-Bus path (sd_bus_path_encode(3))."""
-    kept = string.ascii_letters + string.digits
-    return "".join(c if c in kept else f"_{ord(c):02x}" for c in unit).encode()
 
 
 def _unit_part(name: str) -> str:

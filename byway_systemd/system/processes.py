@@ -62,6 +62,44 @@ def _birth(pid: int) -> tuple[int, int]:
     return int(fields[19]), int(fields[1])
 
 
+def parent_of(pid: int) -> int:
+    """Return the pid of the process's parent; raise OSError when it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
+def network_of(pid: int) -> str:
+    """Return what names the process's network namespace; raise OSError when it is gone."""
+    return os.readlink(f"/proc/{pid}/ns/net")  # noqa: PTH115
+
+
+def image_of(pid: int) -> bytes:
+    """Return what differs after every successful exec of a process; empty when it cannot be told.
+
+    It is the auxiliary vector (getauxval(3)), full of addresses that each exec draws anew. Neither
+    the program (a script's is its interpreter's) nor the name does it (both may stay the same).
+    """
+    return _read(f"/proc/{pid}/auxv")
+
+
+def call_of(pid: int) -> bytes:
+    """Return the system call a process waits in, with its arguments; empty when it is gone."""
+    return _read(f"/proc/{pid}/syscall")
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def observe_process(pid: int, executables: Iterable[Executable]) -> Process | None:
     """Return a process, None when it is gone or a kernel thread.
 
@@ -96,7 +134,7 @@ def observe_processes(
     pids = {pid for pid, cgroup in placed if cgroup != GATE_OWN_CGROUP}
     if executables:
         has_scripts = any(e.state is FileState.SCRIPT for e in executables)
-        pids.update(pid for pid in _all_pids() if _may_match(pid, executables, has_scripts))
+        pids.update(pid for pid in _all_pids() if runs_listed(pid, executables, has_scripts))
     pids.discard(os.getpid())
     pids.discard(1)
     found = (observe_process(pid, executables) for pid in sorted(pids))
@@ -128,7 +166,8 @@ def _all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
 
 
-def _may_match(pid: int, executables: tuple[Executable, ...], has_scripts: bool) -> bool:  # noqa: FBT001
+def runs_listed(pid: int, executables: tuple[Executable, ...], has_scripts: bool) -> bool:  # noqa: FBT001
+    """Whether a process runs one of ``executables``, in whichever namespace."""
     try:
         path = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115
         device, inode = identify(f"/proc/{pid}/exe")

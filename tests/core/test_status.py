@@ -10,7 +10,7 @@ import pytest
 from worlds import CURL, LO, STANDARD_RULES, WWAN, configured, laptop
 
 from byway_systemd.core.apps import parse_app
-from byway_systemd.core.config import Config, Profile, WhenDown
+from byway_systemd.core.config import GATE_SERVICE, Config, Profile, Switch, WhenDown
 from byway_systemd.core.desired import FIRST_TABLE, desire
 from byway_systemd.core.network import Family, RoutingRule
 from byway_systemd.core.observed import FileState, Observed, Process, Service
@@ -128,6 +128,16 @@ def test_no_warning_where_all_is_well() -> None:
     [
         (FileState.MISSING, "/usr/bin/curl: there is no such file; it is used when it appears"),
         (FileState.DIRECTORY, "/usr/bin/curl: a directory; name the program, or use DIR/*"),
+        (
+            FileState.SHARED,
+            "/usr/bin/curl: /usr/bin/curl is many programs in one file; it is not selected (list "
+            "the program that it starts, or a script of your own)",
+        ),
+        (
+            FileState.ESSENTIAL,
+            "/usr/bin/curl: /usr/bin/curl is part of byway or of what it works with; it is not "
+            "selected (list a script, which is matched as itself, or unit:NAME)",
+        ),
     ],
 )
 def test_warns_of_files(state: FileState, warning: str) -> None:
@@ -150,3 +160,46 @@ def test_status_says_how_scripts_are_placed() -> None:
     excluded = replace(script, excluded=True)
     shown = build_status(configured(), replace(laptop(), executables=(excluded,)), ())
     assert "scripts" not in shown["placement"]
+
+
+def test_warns_of_a_file_of_two_profiles() -> None:
+    other = replace(CURL, app=parse_app("/opt/link"), path="/opt/link", profile="lte")
+    again = replace(CURL, app=parse_app("/usr/bin/c*"))
+    observed = replace(laptop(), executables=(CURL, again, other))
+    assert find_warnings(configured(), observed) == [
+        "/opt/link of profile lte: the same file as /usr/bin/curl, and goes the way of profile "
+        "default (list it once)"
+    ]
+
+
+GATE = (GATE_SERVICE,)
+NOT_HERE = "not available: Operation not permitted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "not running"),
+        ({"active_units": GATE}, "active"),
+        ({"active_units": GATE, "starting_units": GATE}, "starting"),
+        ({"failed_units": GATE, "gate_note": "holds 3 files"}, "failed"),
+        ({"failed_units": GATE, "gate_note": NOT_HERE}, NOT_HERE),
+    ],
+)
+def test_gate(changes: dict[str, Any], state: str) -> None:
+    desired, observed = desire(Config(), runs_units=True), replace(laptop(), **changes)
+    assert build_status(desired, observed, ())["placement"]["exec_gate"] == state
+    warnings = [text for text in find_warnings(desired, observed) if "gate" in text]
+    if "failed_units" in changes:
+        assert warnings[0].startswith(f"the exec gate: {state}; a program's first connections may")
+    else:
+        assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("gate", "runs_units", "state"),
+    [(Switch.OFF, True, "off (placement.gate)"), (Switch.AUTO, False, "off (--config)")],
+)
+def test_gate_that_is_off(gate: Switch, runs_units: bool, state: str) -> None:
+    desired = desire(Config(gate=gate), runs_units=runs_units)
+    assert build_status(desired, laptop(), ())["placement"]["exec_gate"] == state

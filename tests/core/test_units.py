@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byway_systemd.core.apps import RefusedError, parse_app
-from byway_systemd.core.config import Config, Profile
+from byway_systemd.core.config import Config, Profile, Switch
 from byway_systemd.core.units import Scope, render_unit_files, unit_value
 from byway_systemd.system.files import find_templates
 
@@ -145,6 +145,14 @@ def test_timer_elapses_as_configured(reconcile: int, text: str) -> None:
 
 def test_no_timer_without_reconcile() -> None:
     assert list(rendered(Config(reconcile=0))) == ["byway.slice.d/50-byway.conf"]
+
+
+def test_gate_that_is_off_is_not_started() -> None:
+    """byway.service wants it; a condition that is never true keeps it from starting."""
+    path = "byway-gate.service.d/50-byway.conf"
+    assert path not in rendered(Config())
+    condition = ("[Unit]", "ConditionPathExists", "!/")
+    assert parse_unit(rendered(Config(gate=Switch.OFF))[path]) == [condition]
 
 
 _text = st.text(

@@ -108,6 +108,46 @@ def test_directory_that_goes_away(events: FileEvents, tmp_path: Path) -> None:
     assert events.drain()
 
 
+@pytest.mark.parametrize("pattern", ["*/bin/app", "v[0-9]/*/app", "v?/bin/a*", "v1/bin/app"])
+def test_pattern_within_a_path(events: FileEvents, tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "v1").mkdir()
+    assert events.watch([tmp_path / pattern])
+    assert not events.watch([tmp_path / pattern])
+    (tmp_path / "v1/bin").mkdir()
+    assert events.drain()
+    assert events.watch([tmp_path / pattern])
+    (tmp_path / "v1/bin/app").write_text("")
+    assert events.drain()
+    (tmp_path / "v1/bin/other").write_text("")
+    assert not events.drain()
+
+
+def test_pattern_does_not_match_what_is_hidden(events: FileEvents, tmp_path: Path) -> None:
+    (tmp_path / ".v1").mkdir()
+    events.watch([tmp_path / "*/app"])
+    (tmp_path / ".v1/app").write_text("")
+    assert not events.drain()
+
+
+def test_links_on_the_way_are_watched(tmp_path: Path) -> None:
+    (tmp_path / "1/bin").mkdir(parents=True)
+    (tmp_path / "1/bin/app").write_text("")
+    (tmp_path / "current").symlink_to("1")
+    (tmp_path / "alternative").symlink_to(tmp_path / "current/bin/../bin/app")
+    (tmp_path / "listed").symlink_to("./alternative")
+    listed = Executable(parse_app(f"{tmp_path}/listed"), "default", f"{tmp_path}/listed")
+    assert watched_files((listed,)) == {
+        tmp_path / name for name in ("listed", "alternative", "current")
+    }
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    listed = Executable(parse_app(f"{tmp_path}/a"), "default", f"{tmp_path}/a")
+    assert watched_files((listed,)) == {tmp_path / "a", tmp_path / "b"}
+
+
 def test_watched_files_are_every_name_of_a_program() -> None:
     executable = Executable(parse_app("/opt/*/app"), "default", "/opt/x/app", "/srv/app")
     assert watched_files((executable,)) == {

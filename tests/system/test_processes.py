@@ -161,3 +161,64 @@ def test_executables(tmp_path: Path) -> None:
     assert observe("directory") == [("directory", "directory", FileState.DIRECTORY)]
     assert observe("fifo") == [("fifo", "fifo", FileState.MISSING)]
     assert observe_executables([Profile(apps=(parse_app("unit:a"),))]) == ()
+
+
+REFUSED = {
+    "systemd": FileState.ESSENTIAL,
+    "dbus-broker": FileState.ESSENTIAL,
+    "busybox": FileState.SHARED,
+    "snap": FileState.SHARED,
+    "plain": FileState.PROGRAM,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_executables_that_are_refused(tmp_path: Path, name: str) -> None:
+    shutil.copy("/bin/true", tmp_path / name)
+    (tmp_path / "link").symlink_to(name)
+    profile = Profile(apps=(parse_app(f"{tmp_path}/{name}"), parse_app(f"{tmp_path}/link")))
+    assert [e.state for e in observe_executables([profile])] == [REFUSED[name]] * 2
+
+
+def test_own_interpreter_is_refused(tmp_path: Path) -> None:
+    """By whichever name: as a link of a virtual environment, or a hard link."""
+    (tmp_path / "python").symlink_to(sys.executable)
+    profile = Profile(apps=(parse_app(f"{tmp_path}/python"), parse_app(sys.executable)))
+    assert {e.state for e in observe_executables([profile])} == {FileState.ESSENTIAL}
+
+
+def test_own_interpreter_is_refused_after_its_upgrade(tmp_path: Path) -> None:
+    """It runs on as a deleted file, and the new one is the next byway's."""
+    python = tmp_path / "python"
+    shutil.copy(Path(sys.executable).resolve(), python)
+    (tmp_path / "new").hardlink_to(shutil.copy("/bin/true", tmp_path / "true"))
+    source = (
+        "import os, sys; sys.path[:0] = eval(sys.argv[2]); os.rename(sys.argv[1] + '/new',"
+        " sys.argv[1] + '/python')\n"
+        "from byway_systemd.core.apps import parse_app\n"
+        "from byway_systemd.core.config import Profile\n"
+        "from byway_systemd.system.executables import observe_executables\n"
+        "found = observe_executables([Profile(apps=(parse_app(sys.argv[1] + '/python'),))])\n"
+        "print(found[0].state)"
+    )
+    command = [str(python), "-c", source, str(tmp_path), repr(sys.path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONHOME": sys.base_prefix}
+    )
+    assert done.stdout == "essential\n"
+
+
+def test_hard_link_to_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = tmp_path / "system"
+    system.mkdir()
+    for name in ("busybox", "dbus-daemon", "other"):
+        shutil.copy("/bin/true", system / name)
+        (tmp_path / f"hard-{name}").hardlink_to(system / name)
+    monkeypatch.setattr("byway_systemd.system.executables._FOLDERS", (str(system),))
+    profile = Profile(apps=(parse_app(f"{tmp_path}/hard-*"),))
+    states = {Path(e.path).name: e.state for e in observe_executables([profile])}
+    assert states == {
+        "hard-busybox": FileState.SHARED,
+        "hard-dbus-daemon": FileState.ESSENTIAL,
+        "hard-other": FileState.PROGRAM,
+    }
