@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -111,17 +112,19 @@ class Machine:
             ),
             starting_units=tuple(unit for unit, state in states.items() if state == "activating"),
             failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
-            gate_note=(
-                self._manager.status_text(GATE_SERVICE)
-                if states.get(GATE_SERVICE) == "failed"
-                else ""
-            ),
+            gate_note=self._observe_gate(states.get(GATE_SERVICE, "")),
             empty_scopes=tuple(
                 scope
                 for profile in desired.profiles
                 for scope in cgroups.empty_scopes(profile.slice_cgroup)
             ),
         )
+
+    def _observe_gate(self, state: str) -> str:
+        if state == "failed":
+            with suppress(OSError):  # the reason is good to know, no more
+                return self._manager.status_text(GATE_SERVICE)
+        return ""
 
     def _observe_markers(self) -> tuple[tuple[str, int], ...]:
         if self._marker_fault:

@@ -75,8 +75,8 @@ class Manager:
 
     def status_text(self, service: str) -> str:
         """Return what a service told of its state last (STATUS= of sd_notify(3))."""
-        (path,) = self._call(b"GetUnit", b"s", [service.encode()])
-        read = partial(self._property, path, _SERVICE, b"StatusText")
+        path = self._call(b"GetUnit", b"s", [service.encode()])
+        read = partial(self._text_property, path, _SERVICE, b"StatusText")
         text: bytes = self._translate(read, f"StatusText of {service}")
         return text.decode(errors="replace")
 
@@ -173,8 +173,8 @@ class Manager:
 
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
 
-    def _property(self, path: bytes, interface: bytes, name: bytes) -> Any:
-        return self._connect().get_property(_DESTINATION, path, interface, name)
+    def _text_property(self, path: bytes, interface: bytes, name: bytes) -> Any:
+        return self._connect().get_property(_DESTINATION, path, interface, name, b"s")
 
     def _translate(self, call: Any, what: str) -> Any:
         """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
