@@ -91,20 +91,22 @@ def measure_here(count: int) -> None:
         bare = latencies([other, "127.0.0.1", str(port)])
         with Lab(folder / "gate", f'apps = ["{program}", "{curl}"]\n') as lab:
             for kind, command in commands.items():
-                shares = [f"{share(lab, command, count, pause)}" for pause in (True, False)]
+                number = count if kind == "connect" else min(count, 300)
+                shares = [share(lab, command, number, pause) for pause in (True, False)]
                 row("gate", kind, *shares)
             print_cost(lab, program, other, port, bare)
         (folder / "none").mkdir()
         with Lab(folder / "none", "") as lab:
             (lab.root / "byway.slice/launched").mkdir()
             for kind, command in commands.items():
+                few = min(count, 300)
                 with watcher(events, lab, {str(program), str(curl)}):
-                    few = min(count, 300)
                     shares = [share(lab, command, few, pause) for pause in (True, False)]
                 row("watcher alone", kind, *shares)
                 enter = f'echo 0 >{lab.root}/byway.slice/launched/cgroup.procs; exec "$@"'
                 words = ["sh", "-c", enter, "sh", *command]
-                shares = [share(lab, words, count, pause) for pause in (True, False)]
+                number = count if kind == "connect" else few
+                shares = [share(lab, words, number, pause) for pause in (True, False)]
                 row("launcher (byway run)", kind, *shares)
 
 

@@ -124,11 +124,7 @@ class Machine:
             ),
             starting_units=tuple(unit for unit, state in states.items() if state == "activating"),
             failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
-            gate_note=(
-                self._manager.status_text(GATE_SERVICE)
-                if states.get(GATE_SERVICE) == "failed"
-                else ""
-            ),
+            gate_note=self._observe_gate(states.get(GATE_SERVICE, "")),
             empty_scopes=tuple(
                 scope
                 for profile in desired.profiles
@@ -158,6 +154,12 @@ class Machine:
     def _touched_cgroups(self) -> tuple[str, ...]:
         """Return every cgroup that can carry something of byway's."""
         return (*cgroups.steered_cgroups(), *self._state.cgroups())
+
+    def _observe_gate(self, state: str) -> str:
+        if state == "failed":
+            with suppress(OSError):  # the reason is good to know, no more
+                return self._manager.status_text(GATE_SERVICE)
+        return ""
 
     def _observe_markers(self, touched: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
         if self._marker_fault:

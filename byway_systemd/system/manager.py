@@ -82,8 +82,8 @@ class Manager:
         return self._service_property(service, b"StatusText")
 
     def _service_property(self, service: str, name: bytes) -> str:
-        (path,) = self._call(b"GetUnit", b"s", [service.encode()])
-        read = partial(self._property, path, _SERVICE, name)
+        path = self._call(b"GetUnit", b"s", [service.encode()])
+        read = partial(self._text_property, path, _SERVICE, name)
         text: bytes = self._translate(read, f"{name.decode()} of {service}")
         return text.decode(errors="replace")
 
@@ -180,8 +180,8 @@ class Manager:
 
         return self._translate(call, f"{method.decode()} {_first(arguments)}".strip())
 
-    def _property(self, path: bytes, interface: bytes, name: bytes) -> Any:
-        return self._connect().get_property(_DESTINATION, path, interface, name)
+    def _text_property(self, path: bytes, interface: bytes, name: bytes) -> Any:
+        return self._connect().get_property(_DESTINATION, path, interface, name, b"s")
 
     def _translate(self, call: Any, what: str) -> Any:
         """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""

@@ -193,9 +193,8 @@ def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) ->
     state = "systemctl show -P ActiveState -P NRestarts byway-gate"
     byway.configure(CONFIG + '[placement]\ngate = "off"\n')
     topology.vpn_up()
-    machine.run("systemctl restart systemd-journald")
     byway.start()
-    assert machine.run(state).stdout.split() == ["inactive", "0"]
+    assert machine.run(state).stdout.split() == ["0", "inactive"]
     assert byway.status()["placement"]["exec_gate"] == "off (placement.gate)"
     assert "exec gate off (placement.gate)" in byway.run("status").stdout
     byway.configure(CONFIG)
@@ -203,7 +202,7 @@ def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) ->
     assert seen_from(machine, [LISTED]) == "wwan0"
     byway.configure(CONFIG + '[placement]\ngate = "off"\n')
     byway.settle("$['placement']['exec_gate'] == 'off (placement.gate)'")
-    assert machine.run(state).stdout.split() == ["inactive", "0"]
+    assert machine.run(state).stdout.split() == ["0", "inactive"]
 
 
 def test_kernel_that_cannot(machine: Machine, byway: Byway) -> None:
@@ -211,9 +210,9 @@ def test_kernel_that_cannot(machine: Machine, byway: Byway) -> None:
     byway.configure(CONFIG)
     machine.put(DROP_IN, "[Service]\nSystemCallFilter=~fanotify_init:EPERM\n")
     byway.start()
-    byway.settle("$['placement']['exec_gate'].startswith('not available: Operation')")
+    byway.settle("$['placement']['exec_gate'].startswith('not available: ')")
     shown = byway.run("status").stdout
-    assert "exec gate not available: Operation not permitted" in shown
+    assert "exec gate not available: fanotify cannot be used: Operation not permitted" in shown
     assert "a program's first connections may use the VPN" in shown
     assert machine.run("systemctl show -P NRestarts byway-gate").stdout == "0\n"
 
