@@ -176,9 +176,12 @@ def test_sandboxes(machine: Machine, topology: Topology, running: Byway, options
 
 def test_failed_exec(machine: Machine, running: Byway) -> None:
     """A program that could not execute a listed one does not stay in the slice."""
+    machine.put("/opt/app/no-format", "neither ELF nor #!", 0o755)
+    running.configure(CONFIG.replace("]", ', "/opt/app/no-format"]'))
+    running.settle("len($['apps']) == 2")
     program = machine.spawn([
         "python3", "-c",
-        "import os, sys\ntry: os.execv('/opt/app/listed', ['x', 'x' * (1 << 22)])\n"
+        "import os, sys\ntry: os.execv('/opt/app/no-format', ['x'])\n"
         "except OSError: print(open('/proc/self/cgroup').read(), flush=True); sys.stdin.read()",
     ])  # fmt: skip
     assert "byway-gate.service" in program.wait_for("0::")
