@@ -85,7 +85,7 @@ class Client:
         lines = self.machine.get("/run/client.out").splitlines()
         return {line.split()[0]: line.split()[-1] for line in lines if line}
 
-    def settle(self, ways: dict[str, str], timeout: float = 10) -> None:
+    def settle(self, ways: dict[str, str], timeout: float = 30) -> None:
         """Wait until every kind of socket goes as wanted."""
         try:
             self.machine.wait_until(
