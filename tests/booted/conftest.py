@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker every test of this folder gets."""
     config.addinivalue_line("markers", "booted: runs in a booted machine under QEMU")
+    config.addinivalue_line(
+        "markers", "one_release: same code, kernel feature and outcome in both: `both` runs it once"
+    )
     config.stash[MACHINES] = {}
 
 
@@ -47,6 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "release" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--machine")
         releases = ["13", "12"] if chosen == "both" else [chosen]
+        if chosen == "both" and metafunc.definition.get_closest_marker("one_release"):
+            releases = ["13"]
         names = [f"debian{release}" for release in releases]
         metafunc.parametrize("release", releases, ids=names, scope="session")
 

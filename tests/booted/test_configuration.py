@@ -30,6 +30,7 @@ def drop_ins(machine: Machine, byway: Byway) -> Iterator[None]:
     machine.run(f"rm -rf {folders}; mkdir -p {PLACES[-1]}/conf.d")
 
 
+@pytest.mark.one_release
 def test_precedence_of_drop_ins(
     machine: Machine, topology: Topology, byway: Byway, drop_ins: None
 ) -> None:
@@ -142,6 +143,7 @@ def assert_limits(machine: Machine) -> None:
     assert machine.get(f"{SLICE}/pids.max") == "123\n"
 
 
+@pytest.mark.one_release
 def test_auto_takes_the_best_link_that_is_no_vpn(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:

@@ -115,6 +115,7 @@ def test_supervisor_that_is_killed(machine: Machine, running: Byway) -> None:
     assert seen_from(machine, [LISTED]) == "wwan0"
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("files", [524288, 48])
 def test_two_hundred_at_once(
     machine: Machine, topology: Topology, running: Byway, files: int
@@ -135,6 +136,7 @@ def test_two_hundred_at_once(
     assert not tunnel.packets(destination_port=7001)
 
 
+@pytest.mark.one_release
 def test_upgrade_while_it_runs(machine: Machine, running: Byway) -> None:
     """The next launch after a new file's mark is in is right, and the old one stays."""
     old = machine.spawn([LISTED, "-f", *TARGET.split()])
@@ -163,6 +165,7 @@ def test_upgrade_while_it_runs(machine: Machine, running: Byway) -> None:
     old.stop()
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("options", ["--user --map-root-user --mount", "--mount --pid --fork"])
 def test_sandboxes(machine: Machine, topology: Topology, running: Byway, options: str) -> None:
     """A sandbox that keeps the machine's network is seen through."""
@@ -191,6 +194,7 @@ def test_failed_exec(machine: Machine, running: Byway) -> None:
     program.stop()
 
 
+@pytest.mark.one_release
 def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) -> None:
     """It is not started while it is off, and the status says so."""
     state = "systemctl show -P ActiveState -P NRestarts byway-gate"
@@ -234,6 +238,7 @@ def test_right_as_soon_as_byway_is_ready(
         assert not tunnel.packets(destination_port=7001)
 
 
+@pytest.mark.one_release
 def test_what_is_refused(machine: Machine, byway: Byway) -> None:
     """Byway's own interpreter and multi-call programs are not held, and it is said."""
     python = machine.run("readlink -f /usr/bin/python3").stdout.strip()

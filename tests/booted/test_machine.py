@@ -27,6 +27,7 @@ def test_the_agent_is_no_part_of_byway(machine: Machine) -> None:
     assert machine.run("cat /proc/self/cgroup").stdout == "0::/system.slice/booted-agent.service\n"
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_traffic_follows_the_vpn(
@@ -41,6 +42,7 @@ def test_traffic_follows_the_vpn(
     assert seen_from(machine, family=family, protocol=protocol) == "wlan0"
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("family", [4, 6])
 def test_either_link_reaches_the_internet(
     machine: Machine, topology: Topology, family: int
@@ -52,6 +54,7 @@ def test_either_link_reaches_the_internet(
     assert seen_from(machine, family=family) == "wlan0"
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("link", ["wlan0", "wwan0"])
 def test_a_changed_gateway_is_followed_by_main(
     machine: Machine, topology: Topology, link: str
@@ -64,6 +67,7 @@ def test_a_changed_gateway_is_followed_by_main(
     assert seen_from(machine, family=6) == link
 
 
+@pytest.mark.one_release
 def test_the_provider_drops_foreign_addresses(machine: Machine, topology: Topology) -> None:
     """A packet with wlan0's address that leaves by wwan0 arrives nowhere, and is counted."""
     before = topology.spoofed()["wwan0"]
@@ -78,6 +82,7 @@ def test_the_provider_drops_foreign_addresses(machine: Machine, topology: Topolo
     assert topology.spoofed()["wwan0"] > before
 
 
+@pytest.mark.one_release
 def test_the_neighbours(machine: Machine, topology: Topology) -> None:
     """The LAN's host is there with the VPN up, and the container leaves as the laptop does."""
     container = ["nsenter", "--net=/run/netns/container", "probe"]
@@ -88,6 +93,7 @@ def test_the_neighbours(machine: Machine, topology: Topology) -> None:
     assert seen_from(machine, container) == "vpn"
 
 
+@pytest.mark.one_release
 def test_a_flow_stays_open(machine: Machine, topology: Topology) -> None:
     """A program left running is written to and read from."""
     flow = machine.spawn(["probe", "-f", INTERNET[4], "7000"])
@@ -97,6 +103,7 @@ def test_a_flow_stays_open(machine: Machine, topology: Topology) -> None:
     flow.stop()
 
 
+@pytest.mark.one_release
 def test_nothing_is_captured_that_is_not_there(machine: Machine, topology: Topology) -> None:
     """A capture sees the probe on its link (the positive control) and nothing on the other."""
     with topology.capture_outside("wlan0") as there, topology.capture_outside("wwan0") as elsewhere:
