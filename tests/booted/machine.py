@@ -64,6 +64,7 @@ class Machine:
         """RELEASE is Debian's number; byway=False boots one byway was never installed in."""
         self.release = release
         self.on_terminal = on_terminal
+        self.is_clean = False  # nothing that a test configured is left
         self._byway = byway
         self._kernel_options = f"{KERNEL_OPTIONS} {kernel_options}".strip()
         self._folder: Path | None = None

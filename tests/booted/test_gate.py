@@ -48,7 +48,7 @@ def gate_with(machine: Machine, byway: Byway, lines: str) -> None:
 @pytest.fixture(autouse=True)
 def as_installed(machine: Machine) -> None:
     """Take the last test's drop-in away."""
-    machine.run(f"rm -f {DROP_IN}; systemctl daemon-reload")
+    machine.run(f"test ! -e {DROP_IN} || {{ rm {DROP_IN}; systemctl daemon-reload; }}")
 
 
 def handler(machine: Machine, byway: Byway) -> int:
