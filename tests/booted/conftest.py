@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker every test of this folder gets."""
     config.addinivalue_line("markers", "booted: runs in a booted machine under QEMU")
     config.addinivalue_line(
-        "markers", "one_release: same code, kernel feature and outcome in both: `both` runs it once"
+        "markers", "one_release: `both` runs it on the newer one only, to take less than 40 minutes"
     )
     config.stash[MACHINES] = {}
 

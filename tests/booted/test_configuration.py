@@ -82,6 +82,7 @@ def status_of(byway: Byway) -> tuple[str, list[str]]:
     return profile[1], apps
 
 
+@pytest.mark.one_release
 def test_the_timers_interval_is_the_users(machine: Machine, byway: Byway) -> None:
     """`systemctl edit byway-reconcile.timer` wins, and stays through reloads and changes."""
     byway.configure('reconcile = "1m30s"\n' + CONFIG)
@@ -110,6 +111,7 @@ def intervals_of(machine: Machine) -> list[str]:
     return re.findall(r"USec=(.*?) ;", shown)
 
 
+@pytest.mark.one_release
 def test_the_limits_of_a_profiles_slice_are_the_users(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:

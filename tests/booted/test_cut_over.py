@@ -149,6 +149,7 @@ def test_open_sockets_follow(
     client.stop()
 
 
+@pytest.mark.one_release
 @pytest.mark.usefixtures("near_server")
 def test_keep_lets_connections_finish(machine: Machine, topology: Topology, byway: Byway) -> None:
     """`on_move = "keep"`: the open connection stays in the tunnel, the next one is direct."""

@@ -90,6 +90,7 @@ def test_handler_that_is_stopped_or_killed(machine: Machine, running: Byway, num
     assert machine.run("systemctl show -P NRestarts byway-gate").stdout == "0\n"
 
 
+@pytest.mark.one_release
 def test_handler_that_hangs(machine: Machine, running: Byway) -> None:
     """It has taken the exec and does not answer."""
     machine.put("/opt/app/hanging.py", HANGING)
@@ -102,6 +103,7 @@ def test_handler_that_hangs(machine: Machine, running: Byway) -> None:
     assert "hung with an exec held" in machine.journal("byway-gate")
 
 
+@pytest.mark.one_release
 def test_supervisor_that_is_killed(machine: Machine, running: Byway) -> None:
     """What is held goes on, systemd starts another, and the next launch is right."""
     machine.run(f"kill -STOP {handler(machine, running)}")
@@ -212,6 +214,7 @@ def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) ->
     assert machine.run(state).stdout.split() == ["0", "inactive"]
 
 
+@pytest.mark.one_release
 def test_kernel_that_cannot(machine: Machine, byway: Byway) -> None:
     """It fails once with the reason, which the status shows, and byway works without it."""
     byway.configure(CONFIG)

@@ -29,6 +29,7 @@ def own_machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machin
         yield machine
 
 
+@pytest.mark.one_release
 def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
     """Sockets could not be matched."""
     mounts = "for at in /sys/fs/cgroup /sys/fs/cgroup/unified; do stat -f -c %T $at; done"
@@ -40,6 +41,7 @@ def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
     )
 
 
+@pytest.mark.one_release
 def test_no_socket_expression(machine: Machine, topology: Topology, byway: Byway) -> None:
     """The kernel's module for it is not there."""
     machine.run("rmmod nft_socket 2>/dev/null; mkdir -p /run/modprobe.d")

@@ -29,6 +29,7 @@ def rival(
     chosen.stop(machine)
 
 
+@pytest.mark.one_release
 def test_before_and_after_byway(
     machine: Machine, topology: Topology, byway: Byway, rival: Rival
 ) -> None:
