@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from booted.machine import Machine
 
+pytestmark = pytest.mark.one_release
+
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 PLACES = ("/usr/lib/byway", "/run/byway", "/etc/byway")
 SLICE = "/sys/fs/cgroup/byway.slice/byway-home.slice"
@@ -30,7 +32,6 @@ def drop_ins(machine: Machine, byway: Byway) -> Iterator[None]:
     machine.run(f"rm -rf {folders}; mkdir -p {PLACES[-1]}/conf.d")
 
 
-@pytest.mark.one_release
 def test_precedence_of_drop_ins(
     machine: Machine, topology: Topology, byway: Byway, drop_ins: None
 ) -> None:
@@ -82,7 +83,6 @@ def status_of(byway: Byway) -> tuple[str, list[str]]:
     return profile[1], apps
 
 
-@pytest.mark.one_release
 def test_the_timers_interval_is_the_users(machine: Machine, byway: Byway) -> None:
     """`systemctl edit byway-reconcile.timer` wins, and stays through reloads and changes."""
     byway.configure('reconcile = "1m30s"\n' + CONFIG)
@@ -111,7 +111,6 @@ def intervals_of(machine: Machine) -> list[str]:
     return re.findall(r"USec=(.*?) ;", shown)
 
 
-@pytest.mark.one_release
 def test_the_limits_of_a_profiles_slice_are_the_users(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:
@@ -145,7 +144,6 @@ def assert_limits(machine: Machine) -> None:
     assert machine.get(f"{SLICE}/pids.max") == "123\n"
 
 
-@pytest.mark.one_release
 def test_auto_takes_the_best_link_that_is_no_vpn(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from booted.machine import Machine
     from booted.topology import Topology
 
+pytestmark = pytest.mark.one_release
+
 # Connects by TCP and sends a line every 50 ms, connecting again when the connection ends; sends
 # datagrams from one connected and one unconnected socket. Notes which link each answer came by.
 CLIENT = """
@@ -149,7 +151,6 @@ def test_open_sockets_follow(
     client.stop()
 
 
-@pytest.mark.one_release
 @pytest.mark.usefixtures("near_server")
 def test_keep_lets_connections_finish(machine: Machine, topology: Topology, byway: Byway) -> None:
     """`on_move = "keep"`: the open connection stays in the tunnel, the next one is direct."""

@@ -12,6 +12,8 @@ from booted.topology import Topology, seen_from, way_in
 if TYPE_CHECKING:
     from booted.machine import Machine
 
+pytestmark = pytest.mark.one_release
+
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 TARGET = "198.51.100.10 7000"
 DROP_IN = "/run/systemd/system/byway-gate.service.d/test.conf"
@@ -90,7 +92,6 @@ def test_handler_that_is_stopped_or_killed(machine: Machine, running: Byway, num
     assert machine.run("systemctl show -P NRestarts byway-gate").stdout == "0\n"
 
 
-@pytest.mark.one_release
 def test_handler_that_hangs(machine: Machine, running: Byway) -> None:
     """It has taken the exec and does not answer."""
     machine.put("/opt/app/hanging.py", HANGING)
@@ -103,7 +104,6 @@ def test_handler_that_hangs(machine: Machine, running: Byway) -> None:
     assert "hung with an exec held" in machine.journal("byway-gate")
 
 
-@pytest.mark.one_release
 def test_supervisor_that_is_killed(machine: Machine, running: Byway) -> None:
     """What is held goes on, systemd starts another, and the next launch is right."""
     machine.run(f"kill -STOP {handler(machine, running)}")
@@ -117,7 +117,6 @@ def test_supervisor_that_is_killed(machine: Machine, running: Byway) -> None:
     assert seen_from(machine, [LISTED]) == "wwan0"
 
 
-@pytest.mark.one_release
 @pytest.mark.parametrize("files", [524288, 48])
 def test_two_hundred_at_once(
     machine: Machine, topology: Topology, running: Byway, files: int
@@ -138,7 +137,6 @@ def test_two_hundred_at_once(
     assert not tunnel.packets(destination_port=7001)
 
 
-@pytest.mark.one_release
 def test_upgrade_while_it_runs(machine: Machine, running: Byway) -> None:
     """The next launch after a new file's mark is in is right, and the old one stays."""
     old = machine.spawn([LISTED, "-f", *TARGET.split()])
@@ -167,7 +165,6 @@ def test_upgrade_while_it_runs(machine: Machine, running: Byway) -> None:
     old.stop()
 
 
-@pytest.mark.one_release
 @pytest.mark.parametrize("options", ["--user --map-root-user --mount", "--mount --pid --fork"])
 def test_sandboxes(machine: Machine, topology: Topology, running: Byway, options: str) -> None:
     """A sandbox that keeps the machine's network is seen through."""
@@ -196,7 +193,6 @@ def test_failed_exec(machine: Machine, running: Byway) -> None:
     program.stop()
 
 
-@pytest.mark.one_release
 def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) -> None:
     """It is not started while it is off, and the status says so."""
     state = "systemctl show -P ActiveState -P NRestarts byway-gate"
@@ -214,7 +210,6 @@ def test_off_and_on_again(machine: Machine, topology: Topology, byway: Byway) ->
     assert machine.run(state).stdout.split() == ["0", "inactive"]
 
 
-@pytest.mark.one_release
 def test_kernel_that_cannot(machine: Machine, byway: Byway) -> None:
     """It fails once with the reason, which the status shows, and byway works without it."""
     byway.configure(CONFIG)
@@ -241,7 +236,6 @@ def test_right_as_soon_as_byway_is_ready(
         assert not tunnel.packets(destination_port=7001)
 
 
-@pytest.mark.one_release
 def test_what_is_refused(machine: Machine, byway: Byway) -> None:
     """Byway's own interpreter and multi-call programs are not held, and it is said."""
     python = machine.run("readlink -f /usr/bin/python3").stdout.strip()

@@ -113,6 +113,7 @@ def test_wg_quicks_rules_keep_their_order(
     assert "11590:" in machine.run("ip rule").stdout
 
 
+@pytest.mark.one_release
 def test_gateway_changes(machine: Machine, topology: Topology, byway: Byway) -> None:
     """The table follows main's default route, IPv4 and IPv6."""
     byway.configure(CONFIG)
@@ -125,6 +126,7 @@ def test_gateway_changes(machine: Machine, topology: Topology, byway: Byway) -> 
         assert seen_from(machine, in_slice, family=family) == "wwan0"
 
 
+@pytest.mark.one_release
 def test_link_absent_at_start_renamed_and_back(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:
@@ -159,6 +161,7 @@ def test_slice_stopped_and_started(
     assert seen_from(machine, in_slice) == "wwan0"
 
 
+@pytest.mark.one_release
 def test_timer_repairs_without_the_daemon(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:
@@ -178,6 +181,7 @@ def test_timer_repairs_without_the_daemon(
     machine.run(f"kill -CONT {pid}")
 
 
+@pytest.mark.one_release
 def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
     """A process that no event told of is moved at the next reconcile."""
     byway.configure('interface = "wwan0"\nreconcile = "1s"\napps = ["/opt/app/listed"]\n')
@@ -193,6 +197,7 @@ def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
     process.stop()
 
 
+@pytest.mark.one_release
 def test_lost_process_events(machine: Machine, byway: Byway) -> None:
     """The kernel drops events that nobody takes in time: every process is looked at then."""
     byway.configure('interface = "wwan0"\nreconcile = "0"\napps = ["/opt/app/listed"]\n')

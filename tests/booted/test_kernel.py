@@ -17,6 +17,8 @@ from booted.topology import Topology, seen_from
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.one_release
+
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 HYBRID = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 
@@ -29,7 +31,6 @@ def own_machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machin
         yield machine
 
 
-@pytest.mark.one_release
 def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
     """Sockets could not be matched."""
     mounts = "for at in /sys/fs/cgroup /sys/fs/cgroup/unified; do stat -f -c %T $at; done"
@@ -41,7 +42,6 @@ def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
     )
 
 
-@pytest.mark.one_release
 def test_no_socket_expression(machine: Machine, topology: Topology, byway: Byway) -> None:
     """The kernel's module for it is not there."""
     machine.run("rmmod nft_socket 2>/dev/null; mkdir -p /run/modprobe.d")

@@ -12,6 +12,8 @@ from booted.topology import INTERNET, Topology, seen_from
 if TYPE_CHECKING:
     from booted.machine import Machine
 
+pytestmark = pytest.mark.one_release
+
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 IN_SLICE = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice"]
 OWN_ADDRESS = (

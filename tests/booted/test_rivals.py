@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from booted.machine import Machine
 
+pytestmark = pytest.mark.one_release
+
 # Without the timer: what comes right, comes right by events.
 CONFIG = 'interface = "wwan0"\nreconcile = "0"\napps = ["/opt/app/listed"]\n'
 
@@ -29,7 +31,6 @@ def rival(
     chosen.stop(machine)
 
 
-@pytest.mark.one_release
 def test_before_and_after_byway(
     machine: Machine, topology: Topology, byway: Byway, rival: Rival
 ) -> None:
