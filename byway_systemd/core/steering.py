@@ -127,11 +127,6 @@ def _steered_cgroups(
     return tuple(steered)
 
 
-def is_adopted(cgroup: str, observed: Observed) -> bool:
-    """Whether ``cgroup`` is marked where it stands, outside of all slices."""
-    return any(is_below(cgroup, group.cgroup) for group in observed.groups)
-
-
 def is_released(service: Service, desired: Desired) -> bool:
     """Whether a service that runs in a slice is to leave it at its next start.
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.near import NearAddresses
 from byway_systemd.system.conntrack import LocalEnd, forget_flows
+from byway_systemd.system.processes import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,7 +81,8 @@ def cut_over(
     Needs CAP_SYS_PTRACE (pidfd_getfd), CAP_NET_ADMIN (SO_MARK, conntrack). Raise ValueError for a
     wrong prefix, KernelError when flows cannot be listed or deleted (all sockets are done by then).
     """
-    work = _Work(mark, mask, NearAddresses(near), reset, _own_namespace_cookie())
+    own = network_of(os.getpid())
+    work = _Work(mark, mask, NearAddresses(near), reset, own, _own_namespace_cookie())
     for pid in dict.fromkeys(pids):
         work.visit(pid)
     if work.ends:
@@ -96,6 +98,7 @@ class _Work:
     mask: int
     near: NearAddresses
     reset: bool
+    own_network: str
     own_cookie: bytes
     marked: int = 0
     dissolved: int = 0
@@ -107,7 +110,7 @@ class _Work:
         """Lead over the sockets of one process."""
         try:
             with _process(pid) as process:
-                if _network_of(pid) != _network_of("self"):
+                if network_of(pid) != self.own_network:
                     return
                 for number in self._new_sockets(pid):
                     self._visit_socket(process, number)
@@ -289,10 +292,6 @@ def _duplicate(process: int, number: int) -> Iterator[socket.socket]:
         raise
     with duplicate:
         yield duplicate
-
-
-def _network_of(pid: int | str) -> str:
-    return os.readlink(f"/proc/{pid}/ns/net")  # noqa: PTH115
 
 
 def _namespace_cookie(of: socket.socket) -> bytes:

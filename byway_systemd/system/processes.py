@@ -64,8 +64,7 @@ def _birth(pid: int) -> tuple[int, int]:
 
 def parent_of(pid: int) -> int:
     """Return the pid of the process's parent; raise OSError when it is gone."""
-    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-        return int(file.read().rpartition(b")")[2].split()[1])
+    return _birth(pid)[1]
 
 
 def network_of(pid: int) -> str:
