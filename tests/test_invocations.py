@@ -153,6 +153,14 @@ def test_check(config: str, bad: str) -> None:
     ]
 
 
+def test_what_is_excluded_and_missing_is_no_missing_app(tmp_path: Path) -> None:
+    config = tmp_path / "byway.toml"
+    config.write_text('[[app]]\npath = "/bin/sh"\nexclude = ["/opt/byway-test-gone"]\n')
+    assert byway("--config", str(config), "list").stdout == "/bin/sh\n"
+    checked = byway("--config", str(config), "config", "check")
+    assert (checked.stdout, checked.stderr) == ("valid\n", "")
+
+
 def test_check_says_what_is_refused(tmp_path: Path) -> None:
     """Its own interpreter, and what is many programs in one file."""
     busybox = tmp_path / "busybox"

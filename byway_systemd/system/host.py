@@ -106,10 +106,10 @@ class Host:
             return copy.read_text()
 
     def executables(self, config: Config) -> tuple[Executable, ...]:
-        """Return the files the apps name."""
+        """Return the files the apps name, without those that they exclude."""
         from byway_systemd.system.executables import observe_executables  # noqa: PLC0415
 
-        return observe_executables(config.profiles)
+        return tuple(e for e in observe_executables(config.profiles) if not e.excluded)
 
     def find_program(self, name: str) -> str:
         """Return the full path of ``name`` by PATH, or the absolute path of a relative one."""
