@@ -88,10 +88,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class UserManager:
-    """A user's service manager and the cgroup all its units are below."""
+    """A user's service manager and the cgroup all its units are below.
+
+    ``holds`` says that its holder is there, which byway puts the user's programs into.
+    """
 
     uid: int
     cgroup: str
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

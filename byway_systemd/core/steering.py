@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.apps import AppKind
 from byway_systemd.core.links import near_prefixes, steering_uplinks
 from byway_systemd.core.operations import SocketVerdict
+from byway_systemd.core.users import user_cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +80,8 @@ def vpn_mark(mask: int) -> int:
 
 def profile_cgroups(profile: Profile, observed: Observed) -> tuple[str, ...]:
     """Return the cgroups of a profile's own slices, the system's first."""
-    users = (f"{manager.cgroup}{profile.slice_cgroup}" for manager in observed.user_managers)
-    return (*profile.cgroups, *users)
+    users = (user_cgroups(profile, manager.cgroup) for manager in observed.user_managers)
+    return (*profile.cgroups, *(cgroup for cgroups in users for cgroup in cgroups))
 
 
 def find_steering(desired: Desired, observed: Observed) -> Steering:

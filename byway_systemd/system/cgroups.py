@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from byway_systemd.core.config import GATE_CGROUP, GATE_SERVICE
+from byway_systemd.core.config import GATE_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
 from byway_systemd.core.errors import UnsupportedError
+from byway_systemd.core.users import USERS_CGROUP, manager_cgroup, uid_of_slice
 
 MOUNT = Path("/sys/fs/cgroup")
+MOST_CGROUPS = 1000  # looked at below one
+_DEEPEST_MARKER = 8  # parts of a path: what is in a user's holder
 _ORIGIN = "trusted.byway.origin"
 _APP = "trusted.byway.app"
 _PROFILE = "trusted.byway.profile"
@@ -57,11 +61,14 @@ def cgroup_of(pid: int, proc: str = "/proc") -> str:
     return ""
 
 
-def members(cgroup: str) -> list[tuple[int, str]]:
-    """Return (pid, cgroup) of every process in ``cgroup`` and below."""
+def members(cgroup: str, most: int = MOST_CGROUPS) -> list[tuple[int, str]]:
+    """Return (pid, cgroup) of every process in ``cgroup`` and below.
+
+    At ``most`` so many cgroups are looked at: what is below a user's manager he makes himself.
+    """
     found = []
     base = f"{MOUNT}{cgroup}"
-    for directory, _, _ in os.walk(base):
+    for directory, _, _ in islice(os.walk(base), most):
         with suppress(OSError), open(f"{directory}/cgroup.procs", "rb") as file:  # noqa: PTH123
             path = directory[len(str(MOUNT)) :]
             found += [(int(line), path) for line in file]
@@ -69,10 +76,30 @@ def members(cgroup: str) -> list[tuple[int, str]]:
 
 
 def steered_cgroups() -> list[str]:
-    """Return the cgroups that can carry a socket marker: byway's slices and the gate's."""
-    patterns = ("byway.slice", "byway.slice/byway-*.slice", f"{GATE_CGROUP[1:]}/*/")
-    found = (path for pattern in patterns for path in sorted(MOUNT.glob(pattern)))
-    return [str(path)[len(str(MOUNT)) :] for path in found]
+    """Return the cgroups that can carry a socket marker: byway's slices, the gate's, holders'."""
+    top = Profile().slice_cgroup
+    found = [top, *_below(top, "byway-", ".slice"), *_below(GATE_CGROUP)]
+    for _, manager in user_managers():
+        own = f"{manager}{top}"
+        found += (own, *_below(own, "byway-", ".slice"), *_below(f"{manager}{HOLDER_CGROUP}"))
+    return [cgroup for cgroup in found if cgroup_id(cgroup) is not None]
+
+
+def user_managers() -> list[tuple[int, str]]:
+    """Return (uid, cgroup) of the users' managers, by uid."""
+    uids = (uid_of_slice(cgroup.rpartition("/")[2]) for cgroup in _below(USERS_CGROUP))
+    found = ((uid, manager_cgroup(uid)) for uid in sorted(uid for uid in uids if uid is not None))
+    return [(uid, cgroup) for uid, cgroup in found if cgroup_id(cgroup) is not None]
+
+
+def _below(cgroup: str, prefix: str = "", suffix: str = "") -> list[str]:
+    """Return the cgroups right below one, of so many as can be expected."""
+    found: list[str] = []
+    with suppress(OSError), os.scandir(f"{MOUNT}{cgroup}") as entries:
+        directories = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        named = (n for n in directories if n.startswith(prefix) and n.endswith(suffix))
+        found += (f"{cgroup}/{name}" for name in islice(named, MOST_CGROUPS))
+    return sorted(found)
 
 
 def empty_scopes(slice_cgroup: str) -> list[str]:
@@ -90,6 +117,7 @@ def empty_scopes(slice_cgroup: str) -> list[str]:
 
 def read_marker(cgroup: str) -> Marker | None:
     """Return byway's marker on ``cgroup`` or on the nearest cgroup above it."""
+    cgroup = "/".join(cgroup.split("/")[: _DEEPEST_MARKER + 1])
     while cgroup.count("/") > 1:
         with suppress(OSError):
             path = f"{MOUNT}{cgroup}"

@@ -240,6 +240,7 @@ class Host:
             observe_process=observe_process,
             exec_events=exec_source,
             network_events=events.open_network_sources(),
+            user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,
             publish=state.publish_status,

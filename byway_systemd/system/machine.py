@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, Profile
-from byway_systemd.core.observed import Observed, Service
+from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
+from byway_systemd.core.observed import Observed, Service, UserManager
 from byway_systemd.core.steering import find_places, is_below
 from byway_systemd.system import cgroups, files
 from byway_systemd.system.cgroups import Marker
@@ -81,6 +81,7 @@ class Machine:
     def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
         """Return the machine as it is; with ``previous``, only the network anew."""
         base = self._observe_processes(desired) if previous is None else previous
+        base = replace(base, user_managers=observe_user_managers())
         links = self._routing.observe_links()
         touched = self._touched_cgroups()
         observed = replace(
@@ -243,9 +244,20 @@ def _cgroup(path: str) -> str:
     return f"{cgroups.MOUNT}{path}"
 
 
+def observe_user_managers() -> tuple[UserManager, ...]:
+    """Return the users' managers, and which of them hold."""
+    return tuple(
+        UserManager(uid, cgroup, holds=cgroups.cgroup_id(cgroup + HOLDER_CGROUP) is not None)
+        for uid, cgroup in cgroups.user_managers()
+    )
+
+
 def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:
-    """Return where byway's processes can be: all is below byway.slice."""
-    return (Profile().slice_cgroup,) if tuple(profiles) else ()
+    """Return where byway's processes can be: all is below a byway.slice."""
+    if not tuple(profiles):
+        return ()
+    managers = ("", *(cgroup for _, cgroup in cgroups.user_managers()))
+    return tuple(f"{manager}{Profile().slice_cgroup}" for manager in managers)
 
 
 def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:

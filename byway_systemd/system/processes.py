@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_OWN_CGROUP
+from byway_systemd.core.config import GATE_OWN_CGROUP, HOLDER_CGROUP
 from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.placement import find_groups, match_executable, may_be_adopted
 from byway_systemd.system.cgroups import cgroup_of, members, read_marker
@@ -14,6 +14,7 @@ from byway_systemd.system.cgroups import cgroup_of, members, read_marker
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_OWN_CGROUPS = (GATE_OWN_CGROUP, HOLDER_CGROUP)  # of byway's own processes
 _AT_FDCWD = -100
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_INO = 0x100
@@ -116,7 +117,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
     except OSError:
         return None
     cgroup = cgroup_of(pid)
-    marker = read_marker(cgroup) if cgroup.startswith("/byway") else None
+    marker = read_marker(cgroup) if "/byway.slice/" in cgroup else None
     return Process(
         pid, start, path, device, inode, cgroup, script,
         origin=marker.origin if marker else "",
@@ -131,7 +132,7 @@ def observe_processes(
 ) -> tuple[Process, ...]:
     """Return the processes that match ``executables`` or are in one of the ``slices``."""
     placed = (member for cgroup in slices for member in members(cgroup))
-    pids = {pid for pid, cgroup in placed if cgroup != GATE_OWN_CGROUP}
+    pids = {pid for pid, cgroup in placed if not cgroup.endswith(_OWN_CGROUPS)}
     if executables:
         has_scripts = any(e.state is FileState.SCRIPT for e in executables)
         pids.update(pid for pid in _all_pids() if runs_listed(pid, executables, has_scripts))

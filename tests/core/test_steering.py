@@ -11,7 +11,13 @@ from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import Config, Profile, WhenDown
 from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.observed import Group, Observed, Process, Service, UserManager
-from byway_systemd.core.operations import AttachMarker, CutOver, PlaceProcess, SocketVerdict
+from byway_systemd.core.operations import (
+    AttachMarker,
+    CutOver,
+    PlaceProcess,
+    ReplaceTable,
+    SocketVerdict,
+)
 from byway_systemd.core.placement import find_groups, may_be_adopted
 from byway_systemd.core.plan import plan
 from byway_systemd.core.status import build_status, find_warnings
@@ -35,6 +41,24 @@ def test_the_slices_of_the_system_and_of_every_user() -> None:
         "/byway.slice": ("default", DIRECT),
         f"{users[0].cgroup}/byway.slice": ("default", DIRECT),
     }
+
+
+def test_the_slices_of_a_named_profile() -> None:
+    lte = Profile(name="lte", interface="wlan0")
+    manager = "/user.slice/user-1000.slice/user@1000.service"
+    observed = replace(laptop(), user_managers=(UserManager(1000, manager),))
+    both = desire(Config(profiles=(DEFAULT, lte)))
+    of_user = {k: name for k, (name, _) in steered(observed, both).items() if "user" in k}
+    assert of_user == {
+        f"{manager}/byway.slice": "default",
+        f"{manager}/byway.slice/byway-lte.slice": "lte",
+        f"{manager}/byway.slice/byway-apps.service/lte": "lte",
+    }
+    # None of them is there: nothing is asked of what only its user can make.
+    assert not [o for o in plan(both, observed) if manager in str(getattr(o, "path", ""))]
+    tables = [o.table for o in plan(both, observed) if isinstance(o, ReplaceTable)]
+    elements = [element for s in tables[0].sets for element in s.elements]
+    assert not [element for element in elements if manager in element]
 
 
 def test_a_group_is_adopted_where_it_stands() -> None:
