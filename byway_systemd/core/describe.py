@@ -19,6 +19,7 @@ from byway_systemd.core.operations import (
     UpdateSet,
 )
 from byway_systemd.core.steering import RELEASED
+from byway_systemd.core.users import session_uid
 
 if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
@@ -58,8 +59,9 @@ def _object(operation: Operation) -> str:  # noqa: PLR0911 - one case a kind of 
         case CutOver(path=path, profile=profile):
             whom = {"": "nobody", RELEASED: "the VPN"}.get(profile, profile)
             return f"{path} to {whom}"
-        case PlaceProcess(pid=pid, name=name, slice=slice_):
-            return f"{pid} ({name}) into {slice_}"
+        case PlaceProcess(pid=pid, name=name, slice=slice_, home=home):
+            whose = f" of user {session_uid(home)}" if home else ""
+            return f"{pid} ({name}) into {slice_}{whose}"
         case ReturnProcess(pid=pid, origin=origin):
             return f"{pid} to {origin}"
         case _:

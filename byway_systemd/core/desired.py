@@ -33,7 +33,8 @@ class Desired:
     ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
     generator writes them from this configuration, so that a reload is all they need.
     ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run, and
-    ``gate_reason`` why the gate should not; ``marks_sockets`` whether sockets are marked when they
+    ``gate_reason`` why the gate should not; ``runs_holders`` whether users' managers should hold
+    what is placed of their sessions. ``marks_sockets`` says whether sockets are marked when they
     are made, ``resets_sockets`` whether open connections are reset when what they belong to
     changes sides.
     """
@@ -45,6 +46,7 @@ class Desired:
     has_generator: bool = False
     runs_timer: bool = False
     runs_gate: bool = False
+    runs_holders: bool = False
     marks_sockets: bool = False
     resets_sockets: bool = True
     gate_reason: str = ""
@@ -93,6 +95,7 @@ def desire(
         resets_sockets=config.on_move is OnMove.RESET,
         runs_gate=runs_units and config.gate is not Switch.OFF,
         gate_reason=_why_no_gate(config, runs_units=runs_units),
+        runs_holders=runs_units,
     )
 
 

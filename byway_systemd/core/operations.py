@@ -51,6 +51,14 @@ class StopUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveCgroup:
+    """Remove an empty cgroup that byway made in a user's holder."""
+
+    path: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSysctl:
     """Set a sysctl (key with slashes); what was there is saved when ``save`` is set."""
 
@@ -182,7 +190,10 @@ class CutOver:
 
 @dataclass(frozen=True, slots=True)
 class PlaceProcess:
-    """Move a process and its descendants into a scope of a slice, and its open sockets with it.
+    """Move a process and its descendants into a slice, and its open sockets with it.
+
+    They get a scope of the system's ``slice``, or a cgroup in ``home``, which is the profile's in a
+    user's holder, where that is not empty.
 
     ``start`` is the process's start in clock ticks since boot: pid and start together never name
     another process. ``app`` is the entry it is placed for, ``origin`` the cgroup it leaves.
@@ -196,6 +207,7 @@ class PlaceProcess:
     origin: str
     verdict: SocketVerdict
     because: str
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +227,7 @@ Operation = (
     | ReloadManager
     | StartUnit
     | StopUnit
+    | RemoveCgroup
     | WriteSysctl
     | RestoreSysctl
     | AddRoute

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.apps import AppKind, Children
 from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.operations import PlaceProcess, ReturnProcess
+from byway_systemd.core.users import holder_of, is_home_of_gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
@@ -62,7 +63,7 @@ def tell_placement(process: Process, desired: Desired) -> Placement:
     """Return how a process that is steered came to be, read off its cgroup."""
     units = {a.value for e in desired.exits for a in e.profile.apps if a.kind is AppKind.UNIT}
     parts = process.cgroup.split("/")
-    if "byway-gate.service" in parts:
+    if "byway-gate.service" in parts or is_home_of_gate(process.cgroup):
         return Placement.GATE
     if process.origin:
         return Placement.MOVED
@@ -102,8 +103,10 @@ def plan_process(
     name = process.path.removesuffix(_DELETED).rsplit("/", 1)[-1]
     origin = process.origin or process.cgroup
     verdict = steering.verdict(profile.name)
+    holder = holder_of(origin, process.uid)
+    home = f"{holder}/{profile.name}" if holder in steering.holders else ""
     return PlaceProcess(
-        process.pid, process.start, name, app, profile.slice, origin, verdict, because
+        process.pid, process.start, name, app, profile.slice, origin, verdict, because, home
     )
 
 

@@ -17,6 +17,7 @@ from byway_systemd.core.placement import (
 )
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
 from byway_systemd.core.steering import RELEASED, find_steering, is_below, is_released
+from byway_systemd.core.users import holder_unit
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -164,6 +165,12 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
             f"the exec gate: {_gate_fault(observed)}; a program's first connections "
             "may use the VPN (see journalctl -u byway-gate; try systemctl restart byway-gate)"
         )
+    found += [
+        f"user {manager.uid}: the service manager does not answer, so the session's listed programs"
+        f" are placed in the system's byway.slice (systemctl restart {holder_unit(manager.uid)})"
+        for manager in observed.user_managers
+        if holder_unit(manager.uid) in observed.failed_units and not manager.holds
+    ]
     found += [
         f"{service.name} is not listed any more: it is left to the VPN, and leaves byway.slice at "
         f"its next start (systemctl restart {service.name})"

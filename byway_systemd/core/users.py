@@ -10,6 +10,7 @@ listed. Nobody else's process is ever put there, as the user could kill or freez
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import HOLDER_CGROUP
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
 
 USERS_CGROUP = "/user.slice"
+_HOLDER_UNIT = "byway-holder@"
+HOLDER_UNITS = f"{_HOLDER_UNIT}*.service"
+_BY_GATE, _MOVED = "gate-", "moved-"
 _UID = r"(0|[1-9][0-9]{0,9})"
 _OF_USER = re.compile(
     rf"{USERS_CGROUP}/user-{_UID}\.slice/(?:user@\1\.service|session-[^/]+\.scope)(?:/.*)?",
@@ -50,6 +54,28 @@ def holder_of(origin: str, uid: int) -> str:
     behind sudo.
     """
     return manager_cgroup(uid) + HOLDER_CGROUP if uid == session_uid(origin) else ""
+
+
+def name_home(app: str, origin: str, *, by_gate: bool) -> str:
+    """Return the name of the cgroup, below the profile's in a holder, that is an app's alone."""
+    digest = blake2b("\0".join((app, origin)).encode(errors="replace"), digest_size=6).hexdigest()
+    return f"{_BY_GATE if by_gate else _MOVED}{digest}"
+
+
+def is_home_of_gate(cgroup: str) -> bool:
+    """Whether ``cgroup`` is below one in a holder that the exec gate has filled."""
+    _, holder, below = cgroup.partition(f"{HOLDER_CGROUP}/")
+    return bool(holder) and below.partition("/")[2].startswith(_BY_GATE)
+
+
+def holder_unit(uid: int) -> str:
+    """Return the system's unit that starts a user's holder, and ends it when it is empty."""
+    return f"{_HOLDER_UNIT}{uid}.service"
+
+
+def is_holder_unit(unit: str) -> bool:
+    """Whether it is one of these units."""
+    return unit.startswith(_HOLDER_UNIT)
 
 
 def user_cgroups(profile: Profile, manager: str) -> tuple[str, ...]:

@@ -102,16 +102,28 @@ def _below(cgroup: str, prefix: str = "", suffix: str = "") -> list[str]:
     return sorted(found)
 
 
+def empty_homes() -> list[str]:
+    """Return byway's cgroups in users' holders that no process is in any more."""
+    holders = (f"{manager}{HOLDER_CGROUP}" for _, manager in user_managers())
+    homes = (home for holder in holders for top in _below(holder) for home in _below(top))
+    return [home for home in homes if _is_empty(f"{MOUNT}{home}")]
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return "populated 0" in Path(path, "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
 def empty_scopes(slice_cgroup: str) -> list[str]:
     """Return byway's scopes in a slice that no process is in any more."""
     found = []
     with suppress(OSError):
         for entry in os.scandir(f"{MOUNT}{slice_cgroup}"):
-            if entry.name.startswith("byway-") and entry.name.endswith(".scope"):
-                events = Path(entry.path, "cgroup.events")
-                with suppress(OSError):
-                    if "populated 0" in events.read_text():
-                        found.append(entry.name)
+            named = entry.name.startswith("byway-") and entry.name.endswith(".scope")
+            if named and _is_empty(entry.path):
+                found.append(entry.name)
     return sorted(found)
 
 
@@ -171,6 +183,12 @@ def services_in(slice_cgroup: str) -> list[tuple[str, str]]:
             elif entry.name.endswith(".service") and entry.name != GATE_SERVICE:
                 found.append((entry.name, cgroup))
     return sorted(found)
+
+
+def remove(cgroup: str) -> None:
+    """Remove a cgroup, if there is one and it is empty."""
+    with suppress(OSError):
+        os.rmdir(f"{MOUNT}{cgroup}")  # noqa: PTH106
 
 
 def write_pid(cgroup: str, pid: int) -> None:

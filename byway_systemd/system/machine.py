@@ -13,12 +13,18 @@ from byway_systemd.core.apps import AppKind
 from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
 from byway_systemd.core.observed import Observed, Service, UserManager
 from byway_systemd.core.steering import find_places, is_below
-from byway_systemd.system import cgroups, files
+from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit
+from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
-from byway_systemd.system.processes import descendants, observe_groups, observe_processes
+from byway_systemd.system.processes import (
+    descendants,
+    observe_groups,
+    observe_processes,
+    start_time,
+)
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("byway")
 
 _TABLE = "byway"
+_RUNNING = ("active", "activating")
 
 
 class Machine:
@@ -68,6 +75,7 @@ class Machine:
             op.AttachMarker: self._attach_marker,
             op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
             op.CutOver: self._cut_over,
+            op.RemoveCgroup: lambda o: cgroups.remove(o.path),
             op.PlaceProcess: self._place,
             op.ReturnProcess: self._return,
         }
@@ -81,7 +89,7 @@ class Machine:
     def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
         """Return the machine as it is; with ``previous``, only the network anew."""
         base = self._observe_processes(desired) if previous is None else previous
-        base = replace(base, user_managers=observe_user_managers())
+        base = self._observe_users(base)
         links = self._routing.observe_links()
         touched = self._touched_cgroups()
         observed = replace(
@@ -120,9 +128,7 @@ class Machine:
             unit_files=unit_files,
             runtime_files=runtime,
             services=tuple(self._observe_services(desired.profiles)),
-            active_units=tuple(
-                unit for unit, state in states.items() if state in ("active", "activating")
-            ),
+            active_units=tuple(unit for unit, state in states.items() if state in _RUNNING),
             starting_units=tuple(unit for unit, state in states.items() if state == "activating"),
             failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
             gate_note=self._observe_gate(states.get(GATE_SERVICE, "")),
@@ -131,6 +137,7 @@ class Machine:
                 for profile in desired.profiles
                 for scope in cgroups.empty_scopes(profile.slice_cgroup)
             ),
+            empty_homes=tuple(cgroups.empty_homes()),
         )
 
     def _observe_services(self, profiles: tuple[Profile, ...]) -> Iterable[Service]:
@@ -151,6 +158,27 @@ class Machine:
             if name not in configured:
                 with suppress(OSError):  # it has ended meanwhile
                     yield Service(name, cgroup, self._manager.slice_of(name))
+
+    def _observe_users(self, base: Observed) -> Observed:
+        """Look at the users' managers: also for the network alone, as they come and go."""
+        states = self._manager.states_like("user@*.service", HOLDER_UNITS)
+        holders = {unit: state for unit, state in states.items() if is_holder_unit(unit)}
+        active = (unit for unit, state in holders.items() if state in _RUNNING)
+        failed = (unit for unit, state in holders.items() if state == "failed")
+        return replace(
+            base,
+            user_managers=tuple(
+                UserManager(
+                    uid,
+                    cgroup,
+                    holds=cgroups.cgroup_id(cgroup + HOLDER_CGROUP) is not None,
+                    state=states.get(f"user@{uid}.service", "inactive"),
+                )
+                for uid, cgroup in cgroups.user_managers()
+            ),
+            active_units=_update(base.active_units, active),
+            failed_units=_update(base.failed_units, failed),
+        )
 
     def _touched_cgroups(self) -> tuple[str, ...]:
         """Return every cgroup that can carry something of byway's."""
@@ -217,11 +245,22 @@ class Machine:
     def _place(self, operation: op.PlaceProcess) -> None:
         marker = Marker(operation.origin, operation.app)
         pid, name = operation.pid, operation.name
-        self._manager.place(pid, operation.start, name, operation.slice, marker)
+        try:
+            others = homes.place(pid, operation.start, operation.home, marker)
+        except ProcessLookupError:
+            raise
+        except OSError:  # there is none, or its user has changed it
+            self._manager.place(pid, operation.start, name, operation.slice, marker)
+            others = ()
+        for other in others:  # what is root's in it, behind sudo, is no user's to end
+            with suppress(OSError):
+                self._manager.place(other, start_time(other), name, operation.slice, marker)
         _cut_over((pid, *descendants(pid)), operation.verdict)
 
     def _return(self, operation: op.ReturnProcess) -> None:
-        self._manager.give_back(operation.pid, operation.start, operation.origin)
+        pid, start, origin = operation.pid, operation.start, operation.origin
+        if not homes.give_back(pid, start, origin):
+            self._manager.give_back(pid, start, origin)
         _cut_over((operation.pid,), operation.verdict)
 
 
@@ -240,16 +279,12 @@ def _cut_over(pids: Iterable[int], verdict: op.SocketVerdict) -> None:
         )
 
 
+def _update(units: tuple[str, ...], holders: Iterable[str]) -> tuple[str, ...]:
+    return (*(unit for unit in units if not is_holder_unit(unit)), *sorted(holders))
+
+
 def _cgroup(path: str) -> str:
     return f"{cgroups.MOUNT}{path}"
-
-
-def observe_user_managers() -> tuple[UserManager, ...]:
-    """Return the users' managers, and which of them hold."""
-    return tuple(
-        UserManager(uid, cgroup, holds=cgroups.cgroup_id(cgroup + HOLDER_CGROUP) is not None)
-        for uid, cgroup in cgroups.user_managers()
-    )
 
 
 def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:

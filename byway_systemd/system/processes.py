@@ -55,6 +55,16 @@ def start_time(pid: int) -> int:
     return _birth(pid)[0]
 
 
+def uid_of(pid: int) -> int:
+    """Return whose the process is, -1 when its user ids differ; raise OSError when it is gone.
+
+    A program with the set-user-ID bit is nobody's: in a user's cgroups he could end it.
+    """
+    with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123
+        ids = next((set(line.split()[1:]) for line in file if line.startswith(b"Uid:")), set())
+    return int(ids.pop()) if len(ids) == 1 else -1
+
+
 def _birth(pid: int) -> tuple[int, int]:
     """Return the process's start and its parent's pid; raise OSError when it is gone."""
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
@@ -114,6 +124,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         device, inode = identify(f"{base}/exe")
         script = _script(pid) if has_scripts else ""
         in_host_namespace = os.readlink(f"{base}/ns/mnt") == _host_namespace()  # noqa: PTH115
+        uid = uid_of(pid)
     except OSError:
         return None
     cgroup = cgroup_of(pid)
@@ -124,6 +135,7 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         app=marker.app if marker else "",
         in_host_namespace=in_host_namespace,
         parent=parent,
+        uid=uid,
     )  # fmt: skip
 
 

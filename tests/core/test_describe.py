@@ -55,6 +55,21 @@ CASES = [
         op.PlaceProcess(5, 1, "curl", "/usr/bin/curl", "byway.slice", "/o", VERDICT, "w"),
         "place process 5 (curl) into byway.slice",
     ),
+    (
+        op.PlaceProcess(
+            5,
+            1,
+            "curl",
+            "/usr/bin/curl",
+            "byway.slice",
+            "/o",
+            VERDICT,
+            "w",
+            "/user.slice/user-7.slice/user@7.service/byway.slice/byway-apps.service/default",
+        ),
+        "place process 5 (curl) into byway.slice of user 7",
+    ),
+    (op.RemoveCgroup("/a", "w"), "remove cgroup /a"),
     (op.ReturnProcess(5, 1, "/o", VERDICT, "w"), "return process 5 to /o"),
 ]
 

@@ -15,8 +15,11 @@ from byway_systemd.core.operations import (
     AttachMarker,
     CutOver,
     PlaceProcess,
+    RemoveCgroup,
     ReplaceTable,
     SocketVerdict,
+    StartUnit,
+    StopUnit,
 )
 from byway_systemd.core.placement import find_groups, may_be_adopted
 from byway_systemd.core.plan import plan
@@ -40,6 +43,7 @@ def test_the_slices_of_the_system_and_of_every_user() -> None:
     assert steered(replace(laptop(), user_managers=users)) == {
         "/byway.slice": ("default", DIRECT),
         f"{users[0].cgroup}/byway.slice": ("default", DIRECT),
+        f"{users[0].cgroup}/byway.slice/byway-apps.service/-": (RELEASED, VPN),
     }
 
 
@@ -53,12 +57,41 @@ def test_the_slices_of_a_named_profile() -> None:
         f"{manager}/byway.slice": "default",
         f"{manager}/byway.slice/byway-lte.slice": "lte",
         f"{manager}/byway.slice/byway-apps.service/lte": "lte",
+        f"{manager}/byway.slice/byway-apps.service/-": RELEASED,
     }
     # None of them is there: nothing is asked of what only its user can make.
     assert not [o for o in plan(both, observed) if manager in str(getattr(o, "path", ""))]
     tables = [o.table for o in plan(both, observed) if isinstance(o, ReplaceTable)]
     elements = [element for s in tables[0].sets for element in s.elements]
     assert not [element for element in elements if manager in element]
+
+
+def test_a_holder_is_started_once_for_every_running_manager() -> None:
+    manager = UserManager(1000, "/user.slice/user-1000.slice/user@1000.service")
+    wanted = replace(DESIRED, runs_holders=True)
+
+    def holders(desired: Desired, **changes: object) -> list[tuple[type, str]]:
+        observed = replace(laptop(), **{"user_managers": (manager,), **changes})  # type: ignore[arg-type]
+        found = (o for o in plan(desired, observed) if isinstance(o, StartUnit | StopUnit))
+        return [(type(o), o.name) for o in found if "holder" in o.name]
+
+    unit = "byway-holder@1000.service"
+    assert holders(wanted) == [(StartUnit, unit)]
+    assert holders(wanted, active_units=(unit,)) == []
+    assert holders(wanted, failed_units=(unit,)) == []
+    assert holders(DESIRED) == []
+    for state in ("activating", "deactivating", "reloading", "failed"):
+        assert holders(wanted, user_managers=(replace(manager, state=state),)) == []
+    assert holders(Desired.empty(), active_units=(unit,)) == [(StopUnit, unit)]
+    gone = replace(laptop(), active_units=(unit,))
+    assert [o for o in plan(wanted, gone) if isinstance(o, StopUnit)] == []  # PID 1 does it
+    failed = replace(laptop(), user_managers=(manager,), failed_units=(unit,))
+    assert any(f"systemctl restart {unit}" in w for w in find_warnings(wanted, failed))
+
+
+def test_empty_homes_are_removed() -> None:
+    operations = plan(DESIRED, replace(laptop(), empty_homes=("/x/y",)))
+    assert [o.path for o in operations if isinstance(o, RemoveCgroup)] == ["/x/y"]
 
 
 def test_a_group_is_adopted_where_it_stands() -> None:

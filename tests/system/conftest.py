@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from byway_systemd.system import cgroups, exec_gate, gate_keeper
+from byway_systemd.system import cgroups, exec_gate, gate_keeper, homes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     for module in (cgroups, exec_gate, gate_keeper):
         monkeypatch.setattr(module, "MOUNT", own)
-    for module in (exec_gate, gate_keeper):
+    for module in (exec_gate, gate_keeper, homes):
         monkeypatch.setattr(module, "cgroup_of", seen)
     yield own
     for directory, _, _ in os.walk(own, topdown=False):
