@@ -54,6 +54,13 @@ class FakeSystem:
         files = {**self.generated, **runtime}
         return {"unit_files": tuple(sorted(files.items()))}
 
+    def _ReloadUserManager(self, o: op.ReloadUserManager) -> dict[str, Any]:  # noqa: N802
+        managers = (
+            replace(m, placements=o.placements) if m.uid == o.uid else m
+            for m in self.observed.user_managers
+        )
+        return {"user_managers": tuple(managers)}
+
     def _StartUnit(self, o: op.StartUnit) -> dict[str, Any]:  # noqa: N802
         if is_holder_unit(o.name):
             managers = tuple(

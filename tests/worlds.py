@@ -85,7 +85,7 @@ configs = st.builds(
 )
 desireds = st.builds(
     lambda config, files, generated: desire(
-        config, files, has_generator=generated, runs_units=generated
+        config, files, files, has_generator=generated, runs_units=generated
     ),
     configs,
     st.sampled_from([(), (("a.service.d/50-byway.conf", "x"),)]),

@@ -14,6 +14,7 @@ from byway_systemd.core.operations import (
     DeleteRule,
     Operation,
     PlaceProcess,
+    ReloadUserManager,
     ReplaceTable,
     ReturnProcess,
     UpdateSet,
@@ -72,6 +73,8 @@ def _plain_object(operation: Operation) -> str:
     for attribute in ("path", "name"):
         if value := getattr(operation, attribute, ""):
             return str(value)
+    if isinstance(operation, ReloadUserManager):
+        return f"of user {operation.uid}"
     if key := getattr(operation, "key", ""):
         return f"{key} = {getattr(operation, 'value', '')}"
     return ""

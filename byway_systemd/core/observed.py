@@ -93,13 +93,15 @@ class UserManager:
     """A user's service manager and the cgroup all its units are below.
 
     ``state`` is that of its unit. ``holds`` says that its holder is there, which byway puts the
-    user's programs into.
+    user's programs into. ``placements`` is the digest of the drop-ins that byway last made it read;
+    empty when it never did.
     """
 
     uid: int
     cgroup: str
     holds: bool = False
     state: str = "active"
+    placements: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,15 @@ class ReloadManager:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadUserManager:
+    """Make a user's manager do the same; ``placements`` is the digest of what it then finds."""
+
+    uid: int
+    placements: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartUnit:
     """Start a unit (a slice or the timer)."""
 
@@ -225,6 +234,7 @@ Operation = (
     WriteUnitFile
     | RemoveUnitFile
     | ReloadManager
+    | ReloadUserManager
     | StartUnit
     | StopUnit
     | RemoveCgroup

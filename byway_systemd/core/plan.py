@@ -27,6 +27,7 @@ from byway_systemd.core.operations import (
     DetachMarker,
     Operation,
     ReloadManager,
+    ReloadUserManager,
     RemoveCgroup,
     RemoveUnitFile,
     ReplaceTable,
@@ -65,6 +66,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     followed, let_go = _plan_open_sockets(desired, steering, observed)
     return (
         *up_files,
+        *_plan_user_managers(desired, observed),
         *_plan_units(desired, observed),
         *up_sysctls,
         *up_routes,
@@ -105,6 +107,19 @@ def _plan_unit_files(
     if removed:
         down.append(ReloadManager("unit files were removed"))
     return up, down
+
+
+def _plan_user_managers(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Each manager once for each configuration: what it then has is its user's own.
+
+    What its generator wrote is not looked at, as the user may put anything in its place, a file
+    system of his own that never answers included.
+    """
+    for manager in observed.user_managers:
+        ready = manager.state == "active"  # before, SIGHUP would end it, and it reads all anyway
+        if desired.exits and ready and manager.placements != desired.user_placements:
+            because = "the drop-ins of user sessions have changed"
+            yield ReloadUserManager(manager.uid, desired.user_placements, because)
 
 
 def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:

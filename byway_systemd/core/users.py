@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.config import HOLDER_CGROUP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from byway_systemd.core.config import Profile
 
 USERS_CGROUP = "/user.slice"
@@ -27,6 +29,7 @@ _OF_USER = re.compile(
     rf"{USERS_CGROUP}/user-{_UID}\.slice/(?:user@\1\.service|session-[^/]+\.scope)(?:/.*)?",
     re.DOTALL,
 )
+_OF_SLICE = re.compile(r"byway[^/]*\.slice")
 _SLICE = re.compile(rf"user-{_UID}\.slice")
 
 
@@ -76,6 +79,15 @@ def holder_unit(uid: int) -> str:
 def is_holder_unit(unit: str) -> bool:
     """Whether it is one of these units."""
     return unit.startswith(_HOLDER_UNIT)
+
+
+def digest_placements(files: Iterable[tuple[str, str]]) -> str:
+    """Return what tells one set of generated drop-ins from another; empty when no app has any.
+
+    A user's manager that has never heard of the slices' own files does as well without them.
+    """
+    placing = [(path, text) for path, text in files if not _OF_SLICE.match(path)]
+    return blake2b(repr(placing).encode(), digest_size=8).hexdigest() if placing else ""
 
 
 def user_cgroups(profile: Profile, manager: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from byway_systemd.core.apps import AppKind
 from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
 from byway_systemd.core.observed import Observed, Service, UserManager
 from byway_systemd.core.steering import find_places, is_below
-from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit
+from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
@@ -61,6 +61,7 @@ class Machine:
             op.WriteUnitFile: lambda o: files.write_unit_file(root, o.path, o.text),
             op.RemoveUnitFile: lambda o: files.remove_unit_file(root, o.path),
             op.ReloadManager: lambda _: self._manager.reload(),
+            op.ReloadUserManager: self._reload_user_manager,
             op.StartUnit: lambda o: self._manager.start(o.name),
             op.StopUnit: lambda o: self._manager.stop(o.name),
             op.WriteSysctl: self._write_sysctl,
@@ -173,6 +174,7 @@ class Machine:
                     cgroup,
                     holds=cgroups.cgroup_id(cgroup + HOLDER_CGROUP) is not None,
                     state=states.get(f"user@{uid}.service", "inactive"),
+                    placements=self._state.placements(uid, cgroups.cgroup_id(cgroup)),
                 )
                 for uid, cgroup in cgroups.user_managers()
             ),
@@ -196,6 +198,12 @@ class Machine:
         return tuple(
             (cgroup, mark) for cgroup in touched for mark in self._markers.observe(_cgroup(cgroup))
         )
+
+    def _reload_user_manager(self, operation: op.ReloadUserManager) -> None:
+        uid = operation.uid
+        self._manager.reload_user_manager(uid)
+        number = cgroups.cgroup_id(manager_cgroup(uid))
+        self._state.remember_placements(uid, number, operation.placements)
 
     def _write_sysctl(self, operation: op.WriteSysctl) -> None:
         if operation.save and (before := observe_sysctl(operation.key)) is not None:

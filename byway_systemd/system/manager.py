@@ -7,6 +7,7 @@ and OSError. The private socket works without a message bus, and before there is
 from __future__ import annotations
 
 import errno
+import signal
 import time
 from contextlib import suppress
 from functools import partial
@@ -56,6 +57,11 @@ class Manager:
     def reload(self) -> None:
         """Read all unit files again and run the generators; returns when done."""
         self._call(b"Reload", b"", [])
+
+    def reload_user_manager(self, uid: int) -> None:
+        """Have PID 1 send SIGHUP, at which it reloads (systemd(1)): it is not waited for."""
+        arguments = [f"user@{uid}.service".encode(), b"main", int(signal.SIGHUP)]
+        self._call(b"KillUnit", b"ssi", arguments)
 
     def start(self, unit: str) -> None:
         """Start a unit, and wait until its cgroup or state is there (at most 2 s).

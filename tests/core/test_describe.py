@@ -28,6 +28,7 @@ CASES = [
     (op.WriteUnitFile("a.d/x", "text", "w"), "write unit file a.d/x"),
     (op.RemoveUnitFile("a.d/x", "w"), "remove unit file a.d/x"),
     (op.ReloadManager("w"), "reload manager"),
+    (op.ReloadUserManager(7, "x", "w"), "reload user manager of user 7"),
     (op.StartUnit("byway.slice", "w"), "start unit byway.slice"),
     (op.StopUnit("a.timer", "w"), "stop unit a.timer"),
     (op.WriteSysctl("net/x", "1", True, "w"), "write sysctl net/x = 1"),

@@ -15,6 +15,7 @@ from byway_systemd.core.operations import (
     AttachMarker,
     CutOver,
     PlaceProcess,
+    ReloadUserManager,
     RemoveCgroup,
     ReplaceTable,
     SocketVerdict,
@@ -87,6 +88,26 @@ def test_a_holder_is_started_once_for_every_running_manager() -> None:
     assert [o for o in plan(wanted, gone) if isinstance(o, StopUnit)] == []  # PID 1 does it
     failed = replace(laptop(), user_managers=(manager,), failed_units=(unit,))
     assert any(f"systemctl restart {unit}" in w for w in find_warnings(wanted, failed))
+
+
+def test_a_user_manager_reads_what_has_changed_once() -> None:
+    manager = UserManager(1000, "/user.slice/user-1000.slice/user@1000.service")
+    placing = (("a.service.d/50-byway.conf", "x"), ("byway.slice.d/50-byway.conf", "y"))
+    config = Config(profiles=(DEFAULT,))
+
+    def reloads(files: tuple[tuple[str, str], ...], **changes: object) -> list[ReloadUserManager]:
+        desired = desire(config, (), files, has_generator=True)
+        observed = replace(laptop(), user_managers=(replace(manager, **changes),))  # type: ignore[arg-type]
+        return [o for o in plan(desired, observed) if isinstance(o, ReloadUserManager)]
+
+    (asked,) = reloads(placing)
+    assert asked.uid == 1000
+    assert reloads(placing, placements=asked.placements) == []
+    assert reloads(placing, state="activating") == []
+    assert reloads(placing[1:]) == []  # the slices alone
+    assert [o.placements for o in reloads(placing[1:], placements=asked.placements)] == [""]
+    stopped = replace(laptop(), user_managers=(replace(manager, placements="x"),))
+    assert not [o for o in plan(Desired.empty(), stopped) if isinstance(o, ReloadUserManager)]
 
 
 def test_empty_homes_are_removed() -> None:
