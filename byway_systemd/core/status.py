@@ -11,6 +11,7 @@ from byway_systemd.core.links import Uplink, find_uplink
 from byway_systemd.core.network import Family
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
+    is_in_unit_of,
     match_executable,
     tell_placement,
     wanted_executables,
@@ -118,7 +119,7 @@ def _present_app(app: App, profile: Profile, steering: Steering, observed: Obser
     pids = [
         process.pid
         for process in observed.processes
-        if match_executable(process, executables)
+        if (match_executable(process, executables) or is_in_unit_of(process.cgroup, app))
         and steering.profile_of(process.cgroup) == profile.name
     ]
     if app.kind is AppKind.UNIT:

@@ -102,6 +102,21 @@ def _below(cgroup: str, prefix: str = "", suffix: str = "") -> list[str]:
     return sorted(found)
 
 
+def user_unit_cgroups() -> list[str]:
+    """Return the cgroups of the units in users' managers that run, of so many as can be expected.
+
+    What is below a service or a scope is no unit's.
+    """
+    found = []
+    for _, manager in user_managers():
+        for directory, names, _ in islice(os.walk(f"{MOUNT}{manager}"), MOST_CGROUPS):
+            path = directory[len(str(MOUNT)) :]
+            units = [name for name in names if name.endswith((".service", ".scope"))]
+            found += [f"{path}/{name}" for name in units[:MOST_CGROUPS]]
+            names[:] = [name for name in names if name.endswith(".slice")]
+    return found
+
+
 def empty_homes() -> list[str]:
     """Return byway's cgroups in users' holders that no process is in any more."""
     holders = (f"{manager}{HOLDER_CGROUP}" for _, manager in user_managers())

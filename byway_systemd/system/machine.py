@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
+from byway_systemd.core.app_units import find_unit_groups, user_units
 from byway_systemd.core.apps import AppKind
 from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
-from byway_systemd.core.observed import Observed, Service, UserManager
+from byway_systemd.core.observed import Group, Observed, Service, UserManager
+from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_places, is_below
 from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
@@ -114,12 +116,14 @@ class Machine:
 
     def _observe_processes(self, desired: Desired) -> Observed:
         executables = observe_executables(desired.profiles)
-        processes = observe_processes(executables, _all_cgroups(desired.profiles))
+        named = _observe_named_groups(desired.profiles)
+        places = (*_all_cgroups(desired.profiles), *(group.cgroup for group in named))
+        processes = observe_processes(executables, places)
         return replace(
             self._observe_units(desired),
             executables=executables,
             processes=processes,
-            groups=observe_groups(processes, executables),
+            groups=bound_groups((*named, *observe_groups(processes, executables, named))),
         )
 
     def _observe_units(self, desired: Desired) -> Observed:
@@ -293,6 +297,14 @@ def _update(units: tuple[str, ...], holders: Iterable[str]) -> tuple[str, ...]:
 
 def _cgroup(path: str) -> str:
     return f"{cgroups.MOUNT}{path}"
+
+
+def _observe_named_groups(profiles: tuple[Profile, ...]) -> tuple[Group, ...]:
+    """Return the units of users' managers that are a listed app's by name, outside of slices."""
+    if not any(user_units(app) for profile in profiles for app in profile.apps):
+        return ()
+    outside = (cgroup for cgroup in cgroups.user_unit_cgroups() if may_be_adopted(cgroup))
+    return find_unit_groups(outside, profiles)
 
 
 def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:

@@ -155,14 +155,20 @@ def observe_processes(
 
 
 def observe_groups(
-    processes: tuple[Process, ...], executables: tuple[Executable, ...]
+    processes: tuple[Process, ...],
+    executables: tuple[Executable, ...],
+    known: tuple[Group, ...] = (),
 ) -> tuple[Group, ...]:
-    """Return the cgroups outside of all slices in which one listed app runs, and nothing else."""
+    """Return the cgroups outside of all slices in which one listed app runs, and nothing else.
+
+    But for those that are ``known`` to be an app's already.
+    """
     cgroups = {
         process.cgroup
         for process in processes
         if may_be_adopted(process.cgroup) and match_executable(process, executables)
     }
+    cgroups.difference_update(group.cgroup for group in known)
     seen = {cgroup: _observe_members(cgroup, executables) for cgroup in cgroups}
     return find_groups(seen, executables)
 

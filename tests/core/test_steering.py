@@ -22,7 +22,7 @@ from byway_systemd.core.operations import (
     StartUnit,
     StopUnit,
 )
-from byway_systemd.core.placement import find_groups, may_be_adopted
+from byway_systemd.core.placement import bound_groups, find_groups, may_be_adopted
 from byway_systemd.core.plan import plan
 from byway_systemd.core.status import build_status, find_warnings
 from byway_systemd.core.steering import RELEASED, Steered, find_steering, vpn_mark
@@ -31,6 +31,7 @@ UNIT = parse_app("unit:a.service")
 DEFAULT = Profile(interface="wwan0", apps=(CURL.app, UNIT))
 DESIRED = desire(Config(profiles=(DEFAULT,)))
 DIRECT, VPN = 0x01000000, 0x02000000
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
 SCOPE = "/user.slice/user-1000.slice/app-x.scope"
 
 
@@ -213,6 +214,33 @@ def test_a_cgroup_of_two_profiles_apps_is_nobodys() -> None:
 def test_an_app_whose_children_may_leave_is_moved() -> None:
     mail = replace(CURL, app=replace(CURL.app, exclude=("/usr/bin/firefox",)))
     assert find_groups({SCOPE: (curl(10),)}, (mail,)) == ()
+
+
+def test_what_a_user_makes_up_is_bounded() -> None:
+    manager = "/user.slice/user-1000.slice/user@1000.service"
+    own = [Group(f"{manager}/{number}.scope", "default", "/x") for number in range(10)]
+    system = Group("/system.slice/a.service", "default", "/x")
+    assert bound_groups((*own, system, own[0]), most=3) == (*own[:3], system)
+    assert bound_groups((own[0], replace(own[0], profile="lte")), most=1)[0].profile == "lte"
+
+
+def test_status_of_a_desktop_app() -> None:
+    app = parse_app("flatpak:org.x.Y")
+    scope = f"{MANAGER}/app.slice/app-flatpak-org.x.Y-7.scope"
+    profile = Profile(interface="wwan0", apps=(app,))
+    desired = desire(Config(profiles=(profile,)))
+    inside = Process(
+        7, 5, "/usr/bin/bwrap", cgroup=f"{MANAGER}/byway.slice/app-flatpak-org.x.Y-8.scope"
+    )
+    observed = replace(
+        laptop(),
+        user_managers=(UserManager(1000, MANAGER),),
+        groups=(Group(scope, "default", str(app)),),
+        processes=(replace(inside, pid=8, cgroup=scope), inside),
+    )
+    shown = build_status(desired, observed, ())
+    assert (shown["apps"][0]["state"], shown["apps"][0]["pids"]) == ("running", [8, 7])
+    assert {p["pid"]: p["placement"] for p in shown["processes"]} == {8: "adopted", 7: "drop-in"}
 
 
 def adopted(**changes: object) -> Observed:
