@@ -118,10 +118,20 @@ def user_unit_cgroups() -> list[str]:
 
 
 def empty_homes() -> list[str]:
-    """Return byway's cgroups in users' holders that no process is in any more."""
+    """Return byway's cgroups in users' holders that no process is in any more.
+
+    Only byway can have put its marker on them: what a user makes there is left alone.
+    """
     holders = (f"{manager}{HOLDER_CGROUP}" for _, manager in user_managers())
     homes = (home for holder in holders for top in _below(holder) for home in _below(top))
-    return [home for home in homes if _is_empty(f"{MOUNT}{home}")]
+    return [home for home in homes if _is_marked(home) and _is_empty(f"{MOUNT}{home}")]
+
+
+def _is_marked(cgroup: str) -> bool:
+    try:
+        return bool(os.getxattr(f"{MOUNT}{cgroup}", _ORIGIN))
+    except OSError:
+        return False
 
 
 def _is_empty(path: str) -> bool:
