@@ -28,6 +28,7 @@ log = logging.getLogger("byway")
 
 _QUIET = 0.02  # seconds between two reconciles for events; the first event is acted on at once
 _MOST_QUIET = 0.5  # when somebody keeps undoing what byway does
+_MOST_QUIET_USERS = 1.0  # when somebody makes and removes cgroups of his own all the time
 _CONFIG_QUIET = 0.1  # an editor writes a file in several steps
 _WATCHDOG = 5.0
 _RETRY = 1.0
@@ -66,6 +67,7 @@ class World:
     observe_process: Callable[[int, tuple[Executable, ...]], Process | None]
     exec_events: ExecSource | None
     network_events: tuple[ChangeSource, ...]
+    user_events: ChangeSource
     config_events: ChangeSource
     watch: Callable[[Observed], None]
     publish: Callable[[JsonObject], None]
@@ -89,6 +91,7 @@ class Daemon:
         self._repairs = 0
         self._retry: asyncio.TimerHandle | None = None
         self._network = Coalescer(self._reconcile_network, _QUIET)
+        self._users = Coalescer(self._reconcile_network, _QUIET, most=_MOST_QUIET_USERS)
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
 
@@ -164,15 +167,19 @@ class Daemon:
         if self._world.exec_events:
             loop.add_reader(self._world.exec_events.fileno(), self._on_exec)
         for source in self._world.network_events:
-            loop.add_reader(source.fileno(), self._on_network, source)
+            loop.add_reader(source.fileno(), self._on_change, source, self._network)
+        users = self._world.user_events
+        loop.add_reader(users.fileno(), self._on_change, users, self._users)
         loop.add_reader(self._world.config_events.fileno(), self._on_config)
 
     def _unsubscribe(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hear nothing more: what is taken down would be put up again at once."""
         self._network.cancel()
+        self._users.cancel()
         self._config.cancel()
         exec_events = (self._world.exec_events,) if self._world.exec_events else ()
-        for source in (*exec_events, *self._world.network_events, self._world.config_events):
+        changes = (*self._world.network_events, self._world.user_events, self._world.config_events)
+        for source in (*exec_events, *changes):
             loop.remove_reader(source.fileno())
 
     def _on_exec(self) -> None:
@@ -201,9 +208,10 @@ class Daemon:
             loop = asyncio.get_running_loop()
             loop.call_later(_RECHECK, lambda: self._place(pid, again=True))
 
-    def _on_network(self, source: ChangeSource) -> None:
+    @staticmethod
+    def _on_change(source: ChangeSource, coalescer: Coalescer) -> None:
         if source.drain():
-            self._network.trigger()
+            coalescer.trigger()
 
     def _on_config(self) -> None:
         if self._world.config_events.drain():
@@ -274,13 +282,26 @@ class Daemon:
 
 
 class Coalescer:
-    """Calls ``react`` for a burst of triggers: at once (``leading``), then after a quiet time."""
+    """Calls ``react`` for a burst of triggers: at once (``leading``), then after a quiet time.
 
-    def __init__(self, react: Callable[[], None], quiet: float, *, leading: bool = True) -> None:
-        """``quiet`` is in seconds, and may be changed."""
+    ``quiet`` is in seconds, and may be changed. It grows up to ``most`` with every call that comes
+    less than ``most`` after the one before.
+    """
+
+    def __init__(
+        self,
+        react: Callable[[], None],
+        quiet: float,
+        *,
+        leading: bool = True,
+        most: float = 0.0,
+    ) -> None:
         self.quiet = quiet
         self._react = react
         self._leading = leading
+        self._most = most
+        self._rest = quiet
+        self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._again = False
 
@@ -288,12 +309,11 @@ class Coalescer:
         """Note that something happened."""
         if self._timer is not None:
             self._again = True
-            return
-        if self._leading:
-            self._react()
+        elif self._leading:
+            self._call()
         else:
             self._again = True
-        self._timer = asyncio.get_running_loop().call_later(self.quiet, self._expire)
+            self._wait(self.quiet)
 
     def cancel(self) -> None:
         """Forget what is pending."""
@@ -301,9 +321,19 @@ class Coalescer:
             self._timer.cancel()
             self._timer = None
 
+    def _call(self) -> None:
+        self._again = False
+        self._react()
+        now = asyncio.get_running_loop().time()
+        grown = min(self._most, self._rest * 1.5) if now - self._last < self._most else 0.0
+        self._rest = max(self.quiet, grown)
+        self._last = now
+        self._wait(self._rest)
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
     def _expire(self) -> None:
         self._timer = None
         if self._again:
-            self._again = False
-            self._react()
-            self._timer = asyncio.get_running_loop().call_later(self.quiet, self._expire)
+            self._call()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.core.nftables import NftSet, NftTable, TableOutline
+from byway_systemd.core.users import holder_unit, is_holder_unit, name_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,21 @@ class FakeSystem:
         files = {**self.generated, **runtime}
         return {"unit_files": tuple(sorted(files.items()))}
 
+    def _ReloadUserManager(self, o: op.ReloadUserManager) -> dict[str, Any]:  # noqa: N802
+        managers = (
+            replace(m, placements=o.placements) if m.uid == o.uid else m
+            for m in self.observed.user_managers
+        )
+        return {"user_managers": tuple(managers)}
+
     def _StartUnit(self, o: op.StartUnit) -> dict[str, Any]:  # noqa: N802
+        if is_holder_unit(o.name):
+            managers = tuple(
+                replace(m, holds=m.holds or holder_unit(m.uid) == o.name)
+                for m in self.observed.user_managers
+            )
+            active = (*self.observed.active_units, o.name)
+            return {"user_managers": managers, "active_units": active}
         if not o.name.endswith(".slice"):
             return {"active_units": (*self.observed.active_units, o.name)}
         self._next_id += 1
@@ -65,6 +80,9 @@ class FakeSystem:
             "active_units": tuple(u for u in self.observed.active_units if u != o.name),
             "empty_scopes": tuple(u for u in self.observed.empty_scopes if u != o.name),
         }
+
+    def _RemoveCgroup(self, o: op.RemoveCgroup) -> dict[str, Any]:  # noqa: N802
+        return {"empty_homes": tuple(c for c in self.observed.empty_homes if c != o.path)}
 
     def _WriteSysctl(self, o: op.WriteSysctl) -> dict[str, Any]:  # noqa: N802
         before = dict(self.observed.sysctls)
@@ -134,6 +152,8 @@ class FakeSystem:
     def _PlaceProcess(self, o: op.PlaceProcess) -> dict[str, Any]:  # noqa: N802
         slice_ = "" if o.slice == "byway.slice" else f"/{o.slice}"
         cgroup = f"/byway.slice{slice_}/byway-{o.pid}.scope"
+        if o.home:
+            cgroup = f"{o.home}/{name_home(o.app, o.origin, by_gate=False)}"
         return self._move(o.pid, cgroup, o.origin, o.app)
 
     def _ReturnProcess(self, o: op.ReturnProcess) -> dict[str, Any]:  # noqa: N802

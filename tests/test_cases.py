@@ -30,7 +30,7 @@ from byway_systemd.core.parse import parse_config
 from byway_systemd.core.plan import plan
 from byway_systemd.core.rules import is_own_rule
 from byway_systemd.core.status import find_warnings
-from byway_systemd.core.units import render_unit_files
+from byway_systemd.core.units import Scope, render_unit_files
 from byway_systemd.system.files import find_templates, read_config
 from byway_systemd.system.generator import generate
 
@@ -81,8 +81,11 @@ def _desired(case: Path, root: Path) -> Desired:
         return Desired.empty()
     _lay_out(case, root)
     config = parse_config(read_config(root))
-    units = render_unit_files(config, find_templates())
-    return desire(config, units, has_generator=True, runs_units=True)
+    units, of_users = (
+        render_unit_files(config, find_templates(), scope=scope)
+        for scope in (Scope.SYSTEM, Scope.USER)
+    )
+    return desire(config, units, of_users, has_generator=True, runs_units=True)
 
 
 def _lay_out(case: Path, root: Path) -> None:

@@ -81,6 +81,7 @@ class Outside:
     machine: Machine = field(default_factory=lambda: Machine(laptop()))
     execs: Events = field(default_factory=lambda: Events([]))
     network: Events = field(default_factory=lambda: Events(answer=True))
+    users: Events = field(default_factory=lambda: Events(answer=True))
     config: Events = field(default_factory=lambda: Events(answer=True))
     desired: Desired | ConfigError = field(default_factory=configured)
     processes: dict[int, Process] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class Outside:
             observe_process=self.observe_process,
             exec_events=self.execs,
             network_events=(self.network,),
+            user_events=self.users,
             config_events=self.config,
             watch=self.watched.append,
             publish=self.published.append,
@@ -120,7 +122,7 @@ class Outside:
 def outside() -> Iterator[Outside]:
     made = Outside()
     yield made
-    for source in (made.execs, made.network, made.config):
+    for source in (made.execs, made.network, made.users, made.config):
         source.close()
 
 
@@ -498,3 +500,32 @@ def test_coalescer(leading: bool, calls: list[int]) -> None:
         return [at_once, later]
 
     assert asyncio.run(run()) == calls
+
+
+def test_coalescer_slows_down_and_recovers() -> None:
+    moments: list[float] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        coalescer = Coalescer(lambda: moments.append(loop.time()), 0.001, most=0.1)
+        ended = loop.time() + 0.6
+        while loop.time() < ended:  # never while the last quiet time still lasts, at first
+            coalescer.trigger()
+            await asyncio.sleep(0.003)
+        await asyncio.sleep(0.25)
+        before = len(moments)
+        coalescer.trigger()
+        assert len(moments) == before + 1, "at once again"
+        coalescer.cancel()
+
+    asyncio.run(run())
+    assert len(moments) < 40
+
+
+def test_change_of_a_users_cgroups_reconciles(outside: Outside) -> None:
+    async def story() -> None:
+        outside.machine.observed = replace(outside.machine.observed, rules=laptop().rules)
+        outside.users.send()
+        await until(outside.in_sync)
+
+    live(outside, story)

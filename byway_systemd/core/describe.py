@@ -14,11 +14,13 @@ from byway_systemd.core.operations import (
     DeleteRule,
     Operation,
     PlaceProcess,
+    ReloadUserManager,
     ReplaceTable,
     ReturnProcess,
     UpdateSet,
 )
 from byway_systemd.core.steering import RELEASED
+from byway_systemd.core.users import session_uid
 
 if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
@@ -58,8 +60,9 @@ def _object(operation: Operation) -> str:  # noqa: PLR0911 - one case a kind of 
         case CutOver(path=path, profile=profile):
             whom = {"": "nobody", RELEASED: "the VPN"}.get(profile, profile)
             return f"{path} to {whom}"
-        case PlaceProcess(pid=pid, name=name, slice=slice_):
-            return f"{pid} ({name}) into {slice_}"
+        case PlaceProcess(pid=pid, name=name, slice=slice_, home=home):
+            whose = f" of user {session_uid(home)}" if home else ""
+            return f"{pid} ({name}) into {slice_}{whose}"
         case ReturnProcess(pid=pid, origin=origin):
             return f"{pid} to {origin}"
         case _:
@@ -70,6 +73,8 @@ def _plain_object(operation: Operation) -> str:
     for attribute in ("path", "name"):
         if value := getattr(operation, attribute, ""):
             return str(value)
+    if isinstance(operation, ReloadUserManager):
+        return f"of user {operation.uid}"
     if key := getattr(operation, "key", ""):
         return f"{key} = {getattr(operation, 'value', '')}"
     return ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import GATE_SERVICE, Config, OnMove, Switch
+from byway_systemd.core.users import digest_placements
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -33,7 +34,9 @@ class Desired:
     ``unit_files`` are (path below a unit directory, text). ``has_generator`` says that systemd's
     generator writes them from this configuration, so that a reload is all they need.
     ``runs_timer`` and ``runs_gate`` say whether the timer and the exec gate should run, and
-    ``gate_reason`` why the gate should not; ``marks_sockets`` whether sockets are marked when they
+    ``gate_reason`` why the gate should not; ``runs_holders`` whether users' managers should hold
+    what is placed of their sessions; ``user_placements`` is the digest of the drop-ins that the
+    generator has for them. ``marks_sockets`` says whether sockets are marked when they
     are made, ``resets_sockets`` whether open connections are reset when what they belong to
     changes sides.
     """
@@ -45,6 +48,8 @@ class Desired:
     has_generator: bool = False
     runs_timer: bool = False
     runs_gate: bool = False
+    runs_holders: bool = False
+    user_placements: str = ""
     marks_sockets: bool = False
     resets_sockets: bool = True
     gate_reason: str = ""
@@ -68,6 +73,7 @@ class Desired:
 def desire(
     config: Config,
     unit_files: tuple[tuple[str, str], ...] = (),
+    user_unit_files: tuple[tuple[str, str], ...] = (),
     *,
     has_generator: bool = False,
     runs_units: bool = False,
@@ -93,6 +99,8 @@ def desire(
         resets_sockets=config.on_move is OnMove.RESET,
         runs_gate=runs_units and config.gate is not Switch.OFF,
         gate_reason=_why_no_gate(config, runs_units=runs_units),
+        runs_holders=runs_units,
+        user_placements=digest_placements(user_unit_files) if has_generator else "",
     )
 
 

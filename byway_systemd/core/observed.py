@@ -49,6 +49,7 @@ class Process:
     ``path`` is the text of /proc/PID/exe, ``script`` the absolute path of the script it interprets
     (empty when none), ``cgroup`` its path from the root of the hierarchy, ``origin`` the cgroup
     byway took it from and ``app`` the entry it did so for (empty when byway did not place it).
+    ``uid`` is whose it is; -1 when its user ids differ from each other.
     """
 
     pid: int
@@ -62,6 +63,7 @@ class Process:
     app: str = ""
     in_host_namespace: bool = True
     parent: int = 0
+    uid: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,18 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class UserManager:
-    """A user's service manager and the cgroup all its units are below."""
+    """A user's service manager and the cgroup all its units are below.
+
+    ``state`` is that of its unit. ``holds`` says that its holder is there, which byway puts the
+    user's programs into. ``placements`` is the digest of the drop-ins that byway last made it read;
+    empty when it never did.
+    """
 
     uid: int
     cgroup: str
+    holds: bool = False
+    state: str = "active"
+    placements: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,8 @@ class Observed:
     ``unit_files`` are (relative path, text) of byway's own files in effect, ``runtime_files`` the
     paths of those that byway itself wrote, not the generator. ``active_units``, among them
     ``starting_units``, and ``failed_units`` of those asked for; ``gate_note`` is what an exec gate
-    that failed has said. ``empty_scopes`` are scopes byway made whose last process has ended.
+    that failed has said. ``empty_scopes`` are scopes byway made whose last process has ended,
+    ``empty_homes`` such cgroups in users' holders.
     """
 
     links: tuple[Link, ...] = ()
@@ -130,3 +141,4 @@ class Observed:
     failed_units: tuple[str, ...] = ()
     gate_note: str = ""
     empty_scopes: tuple[str, ...] = ()
+    empty_homes: tuple[str, ...] = ()

@@ -35,6 +35,15 @@ class ReloadManager:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadUserManager:
+    """Make a user's manager do the same; ``placements`` is the digest of what it then finds."""
+
+    uid: int
+    placements: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartUnit:
     """Start a unit (a slice or the timer)."""
 
@@ -47,6 +56,14 @@ class StopUnit:
     """Stop a unit (the timer)."""
 
     name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveCgroup:
+    """Remove an empty cgroup that byway made in a user's holder."""
+
+    path: str
     because: str
 
 
@@ -182,7 +199,10 @@ class CutOver:
 
 @dataclass(frozen=True, slots=True)
 class PlaceProcess:
-    """Move a process and its descendants into a scope of a slice, and its open sockets with it.
+    """Move a process and its descendants into a slice, and its open sockets with it.
+
+    They get a scope of the system's ``slice``, or a cgroup in ``home``, which is the profile's in a
+    user's holder, where that is not empty.
 
     ``start`` is the process's start in clock ticks since boot: pid and start together never name
     another process. ``app`` is the entry it is placed for, ``origin`` the cgroup it leaves.
@@ -196,6 +216,7 @@ class PlaceProcess:
     origin: str
     verdict: SocketVerdict
     because: str
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +234,10 @@ Operation = (
     WriteUnitFile
     | RemoveUnitFile
     | ReloadManager
+    | ReloadUserManager
     | StartUnit
     | StopUnit
+    | RemoveCgroup
     | WriteSysctl
     | RestoreSysctl
     | AddRoute

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.app_units import is_unit_of
 from byway_systemd.core.apps import AppKind, Children
 from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.operations import PlaceProcess, ReturnProcess
+from byway_systemd.core.users import holder_of, is_home_of_gate, session_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
+    from byway_systemd.core.apps import App
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.steering import Steering
@@ -62,13 +66,40 @@ def tell_placement(process: Process, desired: Desired) -> Placement:
     """Return how a process that is steered came to be, read off its cgroup."""
     units = {a.value for e in desired.exits for a in e.profile.apps if a.kind is AppKind.UNIT}
     parts = process.cgroup.split("/")
-    if "byway-gate.service" in parts:
+    if "byway-gate.service" in parts or is_home_of_gate(process.cgroup):
         return Placement.GATE
     if process.origin:
         return Placement.MOVED
     if "byway.slice" not in parts:
         return Placement.ADOPTED
-    return Placement.DROP_IN if units.intersection(parts) else Placement.LAUNCHER
+    if units.intersection(parts) or _unit_app(process.cgroup, desired):
+        return Placement.DROP_IN
+    return Placement.LAUNCHER
+
+
+def _unit_app(cgroup: str, desired: Desired) -> bool:
+    apps = (app for profile in desired.profiles for app in profile.apps)
+    return any(is_in_unit_of(cgroup, app) for app in apps)
+
+
+def is_in_unit_of(cgroup: str, app: App) -> bool:
+    """Whether ``cgroup`` is a unit of a user's manager that is ``app``, or below it."""
+    if session_uid(cgroup) is None:
+        return False
+    return any(is_unit_of(part, app) for part in cgroup.split("/")[4:])
+
+
+def bound_groups(groups: Iterable[Group], most: int = 100) -> tuple[Group, ...]:
+    """Return one group for each cgroup, and of what a user can make up ``most`` at most."""
+    found: dict[str, Group] = {}
+    of_users: Counter[int] = Counter()
+    for group in groups:
+        uid = session_uid(group.cgroup)
+        if uid is not None and group.cgroup not in found:
+            of_users[uid] += 1
+        if uid is None or of_users[uid] <= most:
+            found[group.cgroup] = group
+    return tuple(found.values())
 
 
 def plan_process(
@@ -102,8 +133,10 @@ def plan_process(
     name = process.path.removesuffix(_DELETED).rsplit("/", 1)[-1]
     origin = process.origin or process.cgroup
     verdict = steering.verdict(profile.name)
+    holder = holder_of(origin, process.uid)
+    home = f"{holder}/{profile.name}" if holder in steering.holders else ""
     return PlaceProcess(
-        process.pid, process.start, name, app, profile.slice, origin, verdict, because
+        process.pid, process.start, name, app, profile.slice, origin, verdict, because, home
     )
 
 

@@ -27,6 +27,8 @@ from byway_systemd.core.operations import (
     DetachMarker,
     Operation,
     ReloadManager,
+    ReloadUserManager,
+    RemoveCgroup,
     RemoveUnitFile,
     ReplaceTable,
     RestoreSysctl,
@@ -38,7 +40,8 @@ from byway_systemd.core.operations import (
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule, mark_rules
-from byway_systemd.core.steering import find_steering, is_below
+from byway_systemd.core.steering import find_steering, is_below, starts_holder
+from byway_systemd.core.users import holder_unit, is_holder_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +66,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     followed, let_go = _plan_open_sockets(desired, steering, observed)
     return (
         *up_files,
+        *_plan_user_managers(desired, observed),
         *_plan_units(desired, observed),
         *up_sysctls,
         *up_routes,
@@ -105,12 +109,35 @@ def _plan_unit_files(
     return up, down
 
 
+def _plan_user_managers(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Each manager once for each configuration: what it then has is its user's own.
+
+    What its generator wrote is not looked at, as the user may put anything in its place, a file
+    system of his own that never answers included.
+    """
+    for manager in observed.user_managers:
+        ready = manager.state == "active"  # before, SIGHUP would end it, and it reads all anyway
+        if desired.exits and ready and manager.placements != desired.user_placements:
+            because = "the drop-ins of user sessions have changed"
+            yield ReloadUserManager(manager.uid, desired.user_placements, because)
+
+
 def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
     running = {path for path, _ in observed.cgroup_ids}
     for exit_ in desired.exits:
         if exit_.profile.slice_cgroup not in running:
             yield StartUnit(exit_.profile.slice, "it has no cgroup to match")
-    wanted = {RECONCILE_TIMER: desired.runs_timer, GATE_SERVICE: desired.runs_gate}
+    keeps = desired.runs_holders  # PID 1 stops it with the user's manager
+    wanted = {
+        RECONCILE_TIMER: desired.runs_timer,
+        GATE_SERVICE: desired.runs_gate,
+        **{unit: keeps for unit in observed.active_units if is_holder_unit(unit)},
+        **{
+            holder_unit(manager.uid): True
+            for manager in observed.user_managers
+            if starts_holder(manager, desired, observed)
+        },
+    }
     for unit, runs in wanted.items():
         if runs and unit not in (*observed.active_units, *observed.failed_units):
             yield StartUnit(unit, "it is switched on")
@@ -118,6 +145,8 @@ def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
             yield StopUnit(unit, "it is switched off")
     for scope in observed.empty_scopes:
         yield StopUnit(scope, "its processes are gone")
+    for cgroup in observed.empty_homes:
+        yield RemoveCgroup(cgroup, "its processes are gone")
 
 
 def wanted_sysctls(uplinks: tuple[Uplink, ...]) -> dict[str, str]:

@@ -11,12 +11,14 @@ from byway_systemd.core.links import Uplink, find_uplink
 from byway_systemd.core.network import Family
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
+    is_in_unit_of,
     match_executable,
     tell_placement,
     wanted_executables,
 )
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
 from byway_systemd.core.steering import RELEASED, find_steering, is_below, is_released
+from byway_systemd.core.users import holder_unit
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -117,7 +119,7 @@ def _present_app(app: App, profile: Profile, steering: Steering, observed: Obser
     pids = [
         process.pid
         for process in observed.processes
-        if match_executable(process, executables)
+        if (match_executable(process, executables) or is_in_unit_of(process.cgroup, app))
         and steering.profile_of(process.cgroup) == profile.name
     ]
     if app.kind is AppKind.UNIT:
@@ -164,6 +166,12 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
             f"the exec gate: {_gate_fault(observed)}; a program's first connections "
             "may use the VPN (see journalctl -u byway-gate; try systemctl restart byway-gate)"
         )
+    found += [
+        f"user {manager.uid}: the service manager does not answer, so the session's listed programs"
+        f" are placed in the system's byway.slice (systemctl restart {holder_unit(manager.uid)})"
+        for manager in observed.user_managers
+        if holder_unit(manager.uid) in observed.failed_units and not manager.holds
+    ]
     found += [
         f"{service.name} is not listed any more: it is left to the VPN, and leaves byway.slice at "
         f"its next start (systemctl restart {service.name})"

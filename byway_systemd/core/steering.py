@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import AppKind
+from byway_systemd.core.config import HOLDER_CGROUP
 from byway_systemd.core.links import near_prefixes, steering_uplinks
 from byway_systemd.core.operations import SocketVerdict
+from byway_systemd.core.users import holder_unit, user_cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from byway_systemd.core.config import Profile
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Observed, Service
+    from byway_systemd.core.observed import Observed, Service, UserManager
 
-RELEASED = "-"  # no profile's name
+RELEASED = "-"  # no profile's name; of a cgroup in a holder, too
 _VPN_MARK = 2  # in units of the mask's lowest bit
 
 
@@ -44,7 +46,8 @@ class Steering:
     """What is decided for all cgroups, and what open sockets need to follow it.
 
     ``places`` are (cgroup, profile) of all that belong to a profile; ``cgroups`` those of them that
-    are steered now: a profile whose link is down may be left to the VPN.
+    are steered now: a profile whose link is down may be left to the VPN. ``holders`` are the
+    cgroups of the users' holders that are there, or are started.
     """
 
     places: tuple[tuple[str, str], ...] = ()
@@ -52,6 +55,7 @@ class Steering:
     mask: int = 0
     resets: bool = False
     near: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
 
     def profile_of(self, cgroup: str) -> str:
         """Return the name of the profile whose place ``cgroup`` is in: the deepest place's.
@@ -79,8 +83,8 @@ def vpn_mark(mask: int) -> int:
 
 def profile_cgroups(profile: Profile, observed: Observed) -> tuple[str, ...]:
     """Return the cgroups of a profile's own slices, the system's first."""
-    users = (f"{manager.cgroup}{profile.slice_cgroup}" for manager in observed.user_managers)
-    return (*profile.cgroups, *users)
+    users = (user_cgroups(profile, manager.cgroup) for manager in observed.user_managers)
+    return (*profile.cgroups, *(cgroup for cgroups in users for cgroup in cgroups))
 
 
 def find_steering(desired: Desired, observed: Observed) -> Steering:
@@ -92,6 +96,7 @@ def find_steering(desired: Desired, observed: Observed) -> Steering:
         desired.mark_mask,
         desired.resets_sockets,
         tuple(prefix for prefixes in near_prefixes(observed) for prefix in prefixes),
+        _find_holders(desired, observed),
     )
 
 
@@ -104,7 +109,25 @@ def find_places(desired: Desired, observed: Observed) -> dict[str, str]:
     }
     names = set(places.values())
     places |= {group.cgroup: group.profile for group in observed.groups if group.profile in names}
+    # What was placed in a holder and cannot go back: where it came from has ended.
+    holders = (manager.cgroup + HOLDER_CGROUP for manager in observed.user_managers)
+    places |= {f"{holder}/{RELEASED}": RELEASED for holder in holders}
     return places | dict(_service_cgroups(desired, observed))
+
+
+def _find_holders(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    return tuple(
+        manager.cgroup + HOLDER_CGROUP
+        for manager in observed.user_managers
+        if manager.holds or starts_holder(manager, desired, observed)
+    )
+
+
+def starts_holder(manager: UserManager, desired: Desired, observed: Observed) -> bool:
+    """Whether the plan starts a manager's holder: once, as its user may keep it from starting."""
+    tried = (*observed.active_units, *observed.failed_units)
+    wanted = desired.runs_holders and manager.state == "active"
+    return wanted and holder_unit(manager.uid) not in tried
 
 
 def _steered_cgroups(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.app_units import system_units, user_units
-from byway_systemd.core.apps import AppKind, refuse_control_characters
+from byway_systemd.core.app_units import PRECEDENCE, system_units, user_units
+from byway_systemd.core.apps import refuse_control_characters
 from byway_systemd.core.config import AUTO, DEFAULT_PROFILE, GATE_SERVICE, Switch
 from byway_systemd.core.desired import DROP_IN, RECONCILE_TIMER
 from byway_systemd.core.durations import render_duration
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from byway_systemd.core.config import Config, Profile
 
 SOURCE = "/etc/byway/byway.toml"
-_PRECEDENCE = (
-    AppKind.PATH, AppKind.GLOB, AppKind.DESKTOP, AppKind.FLATPAK, AppKind.SNAP, AppKind.UNIT,
-    AppKind.USER_UNIT,
-)  # fmt: skip
 
 
 class Scope(StrEnum):
@@ -101,7 +97,7 @@ def _placements(config: Config, scope: Scope) -> Iterator[tuple[str, _File]]:
     """
     units_of = user_units if scope is Scope.USER else system_units
     placed = [(app, profile.slice) for profile in config.profiles for app in profile.apps]
-    for app, slice_ in sorted(placed, key=lambda one: _PRECEDENCE.index(one[0].kind)):
+    for app, slice_ in sorted(placed, key=lambda one: PRECEDENCE.index(one[0].kind)):
         for unit in units_of(app):
             template = "scope.conf.j2" if unit.endswith(".scope") else "service.conf.j2"
             yield f"{unit}.d/{DROP_IN}", (template, {"slice": slice_})

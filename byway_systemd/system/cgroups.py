@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from byway_systemd.core.config import GATE_CGROUP, GATE_SERVICE
+from byway_systemd.core.config import GATE_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
 from byway_systemd.core.errors import UnsupportedError
+from byway_systemd.core.users import USERS_CGROUP, manager_cgroup, uid_of_slice
 
 MOUNT = Path("/sys/fs/cgroup")
+MOST_CGROUPS = 1000  # looked at below one
+_DEEPEST_MARKER = 8  # parts of a path: what is in a user's holder
 _ORIGIN = "trusted.byway.origin"
 _APP = "trusted.byway.app"
 _PROFILE = "trusted.byway.profile"
@@ -57,11 +61,14 @@ def cgroup_of(pid: int, proc: str = "/proc") -> str:
     return ""
 
 
-def members(cgroup: str) -> list[tuple[int, str]]:
-    """Return (pid, cgroup) of every process in ``cgroup`` and below."""
+def members(cgroup: str, most: int = MOST_CGROUPS) -> list[tuple[int, str]]:
+    """Return (pid, cgroup) of every process in ``cgroup`` and below.
+
+    At ``most`` so many cgroups are looked at: what is below a user's manager he makes himself.
+    """
     found = []
     base = f"{MOUNT}{cgroup}"
-    for directory, _, _ in os.walk(base):
+    for directory, _, _ in islice(os.walk(base), most):
         with suppress(OSError), open(f"{directory}/cgroup.procs", "rb") as file:  # noqa: PTH123
             path = directory[len(str(MOUNT)) :]
             found += [(int(line), path) for line in file]
@@ -69,10 +76,69 @@ def members(cgroup: str) -> list[tuple[int, str]]:
 
 
 def steered_cgroups() -> list[str]:
-    """Return the cgroups that can carry a socket marker: byway's slices and the gate's."""
-    patterns = ("byway.slice", "byway.slice/byway-*.slice", f"{GATE_CGROUP[1:]}/*/")
-    found = (path for pattern in patterns for path in sorted(MOUNT.glob(pattern)))
-    return [str(path)[len(str(MOUNT)) :] for path in found]
+    """Return the cgroups that can carry a socket marker: byway's slices, the gate's, holders'."""
+    top = Profile().slice_cgroup
+    found = [top, *_below(top, "byway-", ".slice"), *_below(GATE_CGROUP)]
+    for _, manager in user_managers():
+        own = f"{manager}{top}"
+        found += (own, *_below(own, "byway-", ".slice"), *_below(f"{manager}{HOLDER_CGROUP}"))
+    return [cgroup for cgroup in found if cgroup_id(cgroup) is not None]
+
+
+def user_managers() -> list[tuple[int, str]]:
+    """Return (uid, cgroup) of the users' managers, by uid."""
+    uids = (uid_of_slice(cgroup.rpartition("/")[2]) for cgroup in _below(USERS_CGROUP))
+    found = ((uid, manager_cgroup(uid)) for uid in sorted(uid for uid in uids if uid is not None))
+    return [(uid, cgroup) for uid, cgroup in found if cgroup_id(cgroup) is not None]
+
+
+def _below(cgroup: str, prefix: str = "", suffix: str = "") -> list[str]:
+    """Return the cgroups right below one, of so many as can be expected."""
+    found: list[str] = []
+    with suppress(OSError), os.scandir(f"{MOUNT}{cgroup}") as entries:
+        directories = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        named = (n for n in directories if n.startswith(prefix) and n.endswith(suffix))
+        found += (f"{cgroup}/{name}" for name in islice(named, MOST_CGROUPS))
+    return sorted(found)
+
+
+def user_unit_cgroups() -> list[str]:
+    """Return the cgroups of the units in users' managers that run, of so many as can be expected.
+
+    What is below a service or a scope is no unit's.
+    """
+    found = []
+    for _, manager in user_managers():
+        for directory, names, _ in islice(os.walk(f"{MOUNT}{manager}"), MOST_CGROUPS):
+            path = directory[len(str(MOUNT)) :]
+            units = [name for name in names if name.endswith((".service", ".scope"))]
+            found += [f"{path}/{name}" for name in units[:MOST_CGROUPS]]
+            names[:] = [name for name in names if name.endswith(".slice")]
+    return found
+
+
+def empty_homes() -> list[str]:
+    """Return byway's cgroups in users' holders that no process is in any more.
+
+    Only byway can have put its marker on them: what a user makes there is left alone.
+    """
+    holders = (f"{manager}{HOLDER_CGROUP}" for _, manager in user_managers())
+    homes = (home for holder in holders for top in _below(holder) for home in _below(top))
+    return [home for home in homes if _is_marked(home) and _is_empty(f"{MOUNT}{home}")]
+
+
+def _is_marked(cgroup: str) -> bool:
+    try:
+        return bool(os.getxattr(f"{MOUNT}{cgroup}", _ORIGIN))
+    except OSError:
+        return False
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return "populated 0" in Path(path, "cgroup.events").read_text()
+    except OSError:
+        return False
 
 
 def empty_scopes(slice_cgroup: str) -> list[str]:
@@ -80,16 +146,15 @@ def empty_scopes(slice_cgroup: str) -> list[str]:
     found = []
     with suppress(OSError):
         for entry in os.scandir(f"{MOUNT}{slice_cgroup}"):
-            if entry.name.startswith("byway-") and entry.name.endswith(".scope"):
-                events = Path(entry.path, "cgroup.events")
-                with suppress(OSError):
-                    if "populated 0" in events.read_text():
-                        found.append(entry.name)
+            named = entry.name.startswith("byway-") and entry.name.endswith(".scope")
+            if named and _is_empty(entry.path):
+                found.append(entry.name)
     return sorted(found)
 
 
 def read_marker(cgroup: str) -> Marker | None:
     """Return byway's marker on ``cgroup`` or on the nearest cgroup above it."""
+    cgroup = "/".join(cgroup.split("/")[: _DEEPEST_MARKER + 1])
     while cgroup.count("/") > 1:
         with suppress(OSError):
             path = f"{MOUNT}{cgroup}"
@@ -143,6 +208,12 @@ def services_in(slice_cgroup: str) -> list[tuple[str, str]]:
             elif entry.name.endswith(".service") and entry.name != GATE_SERVICE:
                 found.append((entry.name, cgroup))
     return sorted(found)
+
+
+def remove(cgroup: str) -> None:
+    """Remove a cgroup, if there is one and it is empty."""
+    with suppress(OSError):
+        os.rmdir(f"{MOUNT}{cgroup}")  # noqa: PTH106
 
 
 def write_pid(cgroup: str, pid: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_CGROUP, Profile
+from byway_systemd.core.config import GATE_CGROUP, HOLDER_CGROUP, Profile
+from byway_systemd.core.users import USERS_CGROUP
 from byway_systemd.system.cgroups import MOUNT
 from byway_systemd.system.file_events import FileEvents, watched_files
 from byway_systemd.system.netlink_events import (
@@ -18,8 +19,11 @@ from byway_systemd.system.process_events import ExecEvents, LostEventsError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
 
     from byway_systemd.core.observed import Observed
+
+_MOST_LOOKS = 5  # while somebody goes on making directories, who is told of again
 
 
 class NetworkSource:
@@ -62,10 +66,10 @@ class FileSource:
     """Changes of files: the configuration and what it lists, or the cgroups of slices."""
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
-        """Watch ``paths`` (the last part may be a pattern) from now on."""
+        """Watch ``paths`` (each part may be a pattern) from now on."""
         self._events = FileEvents()
         self._paths = paths
-        self._events.watch(paths)
+        self._watch()
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -75,8 +79,14 @@ class FileSource:
         """Read all; return whether there was a change. A directory made anew is watched again."""
         changed = self._events.drain()
         if changed:
-            self._events.watch(self._paths)
+            self._watch()
         return changed
+
+    def _watch(self) -> None:
+        """Watch until there is no more: what came between a look and its watch was not told."""
+        for _ in range(_MOST_LOOKS):
+            if not self._events.watch(self._paths):
+                return
 
     def watch_executables(self, observed: Observed) -> None:
         """Watch where the listed programs are, so that a new or upgraded one is seen."""
@@ -98,6 +108,17 @@ def open_network_sources() -> tuple[NetworkSource | FileSource, ...]:
     """
     groups = (ROUTING_EVENTS, NFTABLES_EVENTS)
     top = Profile().slice_cgroup
-    cgroups = (top, f"{top}/byway-*.slice", f"{GATE_CGROUP}/*")
-    paths = tuple(Path(f"{MOUNT}{cgroup}") for cgroup in cgroups)
+    paths = _below_mount((top, f"{top}/byway-*.slice", f"{GATE_CGROUP}/*"))
     return (*(NetworkSource(open_event_socket(group)) for group in groups), FileSource(paths))
+
+
+def open_user_source() -> FileSource:
+    """Return the source of the same changes in users' managers, which come and go."""
+    manager, top = f"{USERS_CGROUP}/user-*.slice/user@*.service", Profile().slice_cgroup
+    return FileSource(
+        _below_mount((f"{manager}{top}/byway-*.slice", f"{manager}{HOLDER_CGROUP}/*"))
+    )
+
+
+def _below_mount(cgroups: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(Path(f"{MOUNT}{cgroup}") for cgroup in cgroups)

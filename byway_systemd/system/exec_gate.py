@@ -12,6 +12,7 @@ import mmap
 import os
 import resource
 import signal
+import stat
 import time
 from collections import deque
 from contextlib import suppress
@@ -19,7 +20,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.config import GATE_CGROUP
 from byway_systemd.core.steering import RELEASED, is_below
+from byway_systemd.core.users import (
+    holder_of,
+    manager_cgroup,
+    name_home,
+    session_uid,
+    user_cgroups,
+)
 from byway_systemd.system.cgroups import (
     MOUNT,
     Marker,
@@ -29,7 +38,8 @@ from byway_systemd.system.cgroups import (
     write_marker,
     write_pid,
 )
-from byway_systemd.system.processes import call_of, image_of, network_of, parent_of
+from byway_systemd.system.homes import make
+from byway_systemd.system.processes import call_of, image_of, network_of, parent_of, uid_of
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -165,16 +175,13 @@ class Gate:
         if not origin or _goes_right(origin, target.profile):
             return
         if network_of(held.pid) == self._network:  # nothing of byway's is in a container's
-            self._take_in(held, target, origin)
+            # A program with the set-user-ID bit is not the user's: in his holder he could end it.
+            uid = -1 if status.st_mode & stat.S_ISUID else uid_of(held.pid)
+            self._take_in(held, target, origin, holder_of(origin, uid))
 
-    def _take_in(self, held: HeldExec, target: Target, origin: str) -> None:
+    def _take_in(self, held: HeldExec, target: Target, origin: str, holder: str) -> None:
         image, call = image_of(held.pid), call_of(held.pid)
-        cgroup = _gate_cgroup(target, origin)
-        try:
-            self._move(held.pid, cgroup, target.app, origin)
-        except OSError:  # the cgroup was empty, and removed at this moment
-            self._forget(cgroup)
-            self._move(held.pid, cgroup, target.app, origin)
+        cgroup = self._enter(held.pid, target, origin, holder)
         if not _is_alive(held.pidfd):
             undo_move(held.pid, cgroup, origin)
         elif image and call:
@@ -182,12 +189,32 @@ class Gate:
             if len(self.moved) == 1:
                 self._tell()
 
+    def _enter(self, pid: int, target: Target, origin: str, holder: str) -> str:
+        """Move a process where it belongs, with its session where that has a holder."""
+        if holder:
+            name = name_home(target.app, origin, by_gate=True)
+            home = f"{holder}/{target.profile.name}/{name}"
+            with suppress(OSError):  # there is none, or its user has changed it
+                return self._move_surely(pid, home, target, origin)
+        return self._move_surely(pid, _gate_cgroup(target, origin), target, origin)
+
+    def _move_surely(self, pid: int, cgroup: str, target: Target, origin: str) -> str:
+        try:
+            self._move(pid, cgroup, target.app, origin)
+        except OSError:  # the cgroup was empty, and removed at this moment
+            self._forget(cgroup)
+            self._move(pid, cgroup, target.app, origin)
+        return cgroup
+
     def _move(self, pid: int, cgroup: str, app: str, origin: str) -> None:
         descriptor = self._open.get(cgroup)
         if descriptor is None:
             if len(self._open) >= self._most_open:
                 self._forget(next(iter(self._open)))
-            os.makedirs(f"{MOUNT}{cgroup}", exist_ok=True)  # noqa: PTH103 - no objects on this path
+            if is_below(cgroup, GATE_CGROUP):
+                os.makedirs(f"{MOUNT}{cgroup}", exist_ok=True)  # noqa: PTH103 - no objects here
+            else:
+                make(cgroup)
             write_marker(cgroup, Marker(origin, app))
             descriptor = os.open(f"{MOUNT}{cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             self._open[cgroup] = descriptor
@@ -212,7 +239,9 @@ def _goes_right(cgroup: str, profile: Profile) -> bool:
     nearest = nearest_profile(cgroup)  # of what is adopted, or released
     if nearest in (profile.name, RELEASED):
         return nearest == profile.name
-    return any(is_below(cgroup, own) for own in profile.cgroups)
+    uid = session_uid(cgroup)
+    of_user = () if uid is None else user_cgroups(profile, manager_cgroup(uid))
+    return any(is_below(cgroup, own) for own in (*profile.cgroups, *of_user))
 
 
 def _let_go(pid: int, cgroup: str, target: Target) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
-_DELETE_SELF, _MOVE_SELF, _ATTRIB = 0x400, 0x800, 0x4
+_DELETE_SELF, _MOVE_SELF, _ATTRIB, _IGNORED = 0x400, 0x800, 0x4, 0x8000
 _MOST_NAMES = 10_000  # of one directory that a pattern stands for
 _EVENT = struct.Struct("=iIII")
 _CHANGES = (
@@ -66,7 +66,10 @@ class FileEvents:
         seen = False
         with suppress(BlockingIOError):
             while buffer := os.read(self._descriptor, 65536):
-                seen = any(self._matters(number, name) for number, name in _events(buffer)) or seen
+                for number, mask, name in _events(buffer):
+                    seen = seen or self._matters(number, name)
+                    if mask & _IGNORED:  # the directory has gone, and no other gets its number
+                        self._patterns.pop(number, None)
         return seen
 
     def _matters(self, number: int, name: str) -> bool:
@@ -75,12 +78,12 @@ class FileEvents:
         return any(fnmatchcase(name, pattern) for pattern in self._patterns.get(number, ()))
 
 
-def _events(buffer: bytes) -> Iterator[tuple[int, str]]:
+def _events(buffer: bytes) -> Iterator[tuple[int, int, str]]:
     offset = 0
     while offset < len(buffer):
-        number, _, _, length = _EVENT.unpack_from(buffer, offset)
+        number, mask, _, length = _EVENT.unpack_from(buffer, offset)
         offset += _EVENT.size
-        yield number, os.fsdecode(buffer[offset : offset + length].rstrip(b"\0"))
+        yield number, mask, os.fsdecode(buffer[offset : offset + length].rstrip(b"\0"))
         offset += length
 
 

@@ -124,12 +124,14 @@ class Host:
         byway writes them itself, and the timer and the gate, which read /etc/byway, stay off.
         """
         from byway_systemd.core.desired import desire  # noqa: PLC0415
+        from byway_systemd.core.units import Scope  # noqa: PLC0415
         from byway_systemd.system.generator import unit_files  # noqa: PLC0415
 
         config = self.config()
         generated = unit_files(self._root, self._main)
+        of_users = unit_files(self._root, self._main, Scope.USER)
         installed = self._main is None and (self._root / files.GENERATOR).exists()
-        return desire(config, generated, has_generator=installed, runs_units=installed)
+        return desire(config, generated, of_users, has_generator=installed, runs_units=installed)
 
     def system(self) -> Machine:
         """Return the machine; raise UnsupportedError where byway cannot work."""
@@ -240,6 +242,7 @@ class Host:
             observe_process=observe_process,
             exec_events=exec_source,
             network_events=events.open_network_sources(),
+            user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,
             publish=state.publish_status,

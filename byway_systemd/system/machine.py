@@ -9,16 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
+from byway_systemd.core.app_units import find_unit_groups, user_units
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, Profile
-from byway_systemd.core.observed import Observed, Service
+from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
+from byway_systemd.core.observed import Group, Observed, Service, UserManager
+from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_places, is_below
-from byway_systemd.system import cgroups, files
+from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
+from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
-from byway_systemd.system.processes import descendants, observe_groups, observe_processes
+from byway_systemd.system.processes import (
+    descendants,
+    observe_groups,
+    observe_processes,
+    start_time,
+)
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("byway")
 
 _TABLE = "byway"
+_RUNNING = ("active", "activating")
 
 
 class Machine:
@@ -54,6 +63,7 @@ class Machine:
             op.WriteUnitFile: lambda o: files.write_unit_file(root, o.path, o.text),
             op.RemoveUnitFile: lambda o: files.remove_unit_file(root, o.path),
             op.ReloadManager: lambda _: self._manager.reload(),
+            op.ReloadUserManager: self._reload_user_manager,
             op.StartUnit: lambda o: self._manager.start(o.name),
             op.StopUnit: lambda o: self._manager.stop(o.name),
             op.WriteSysctl: self._write_sysctl,
@@ -68,6 +78,7 @@ class Machine:
             op.AttachMarker: self._attach_marker,
             op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
             op.CutOver: self._cut_over,
+            op.RemoveCgroup: lambda o: cgroups.remove(o.path),
             op.PlaceProcess: self._place,
             op.ReturnProcess: self._return,
         }
@@ -81,6 +92,7 @@ class Machine:
     def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
         """Return the machine as it is; with ``previous``, only the network anew."""
         base = self._observe_processes(desired) if previous is None else previous
+        base = self._observe_users(base)
         links = self._routing.observe_links()
         touched = self._touched_cgroups()
         observed = replace(
@@ -104,12 +116,14 @@ class Machine:
 
     def _observe_processes(self, desired: Desired) -> Observed:
         executables = observe_executables(desired.profiles)
-        processes = observe_processes(executables, _all_cgroups(desired.profiles))
+        named = _observe_named_groups(desired.profiles)
+        places = (*_all_cgroups(desired.profiles), *(group.cgroup for group in named))
+        processes = observe_processes(executables, places)
         return replace(
             self._observe_units(desired),
             executables=executables,
             processes=processes,
-            groups=observe_groups(processes, executables),
+            groups=bound_groups((*named, *observe_groups(processes, executables, named))),
         )
 
     def _observe_units(self, desired: Desired) -> Observed:
@@ -119,9 +133,7 @@ class Machine:
             unit_files=unit_files,
             runtime_files=runtime,
             services=tuple(self._observe_services(desired.profiles)),
-            active_units=tuple(
-                unit for unit, state in states.items() if state in ("active", "activating")
-            ),
+            active_units=tuple(unit for unit, state in states.items() if state in _RUNNING),
             starting_units=tuple(unit for unit, state in states.items() if state == "activating"),
             failed_units=tuple(unit for unit, state in states.items() if state == "failed"),
             gate_note=self._observe_gate(states.get(GATE_SERVICE, "")),
@@ -130,6 +142,7 @@ class Machine:
                 for profile in desired.profiles
                 for scope in cgroups.empty_scopes(profile.slice_cgroup)
             ),
+            empty_homes=tuple(cgroups.empty_homes()),
         )
 
     def _observe_services(self, profiles: tuple[Profile, ...]) -> Iterable[Service]:
@@ -151,6 +164,28 @@ class Machine:
                 with suppress(OSError):  # it has ended meanwhile
                     yield Service(name, cgroup, self._manager.slice_of(name))
 
+    def _observe_users(self, base: Observed) -> Observed:
+        """Look at the users' managers: also for the network alone, as they come and go."""
+        states = self._manager.states_like("user@*.service", HOLDER_UNITS)
+        holders = {unit: state for unit, state in states.items() if is_holder_unit(unit)}
+        active = (unit for unit, state in holders.items() if state in _RUNNING)
+        failed = (unit for unit, state in holders.items() if state == "failed")
+        return replace(
+            base,
+            user_managers=tuple(
+                UserManager(
+                    uid,
+                    cgroup,
+                    holds=cgroups.cgroup_id(cgroup + HOLDER_CGROUP) is not None,
+                    state=states.get(f"user@{uid}.service", "inactive"),
+                    placements=self._state.placements(uid, cgroups.cgroup_id(cgroup)),
+                )
+                for uid, cgroup in cgroups.user_managers()
+            ),
+            active_units=_update(base.active_units, active),
+            failed_units=_update(base.failed_units, failed),
+        )
+
     def _touched_cgroups(self) -> tuple[str, ...]:
         """Return every cgroup that can carry something of byway's."""
         return (*cgroups.steered_cgroups(), *self._state.cgroups())
@@ -167,6 +202,12 @@ class Machine:
         return tuple(
             (cgroup, mark) for cgroup in touched for mark in self._markers.observe(_cgroup(cgroup))
         )
+
+    def _reload_user_manager(self, operation: op.ReloadUserManager) -> None:
+        uid = operation.uid
+        self._manager.reload_user_manager(uid)
+        number = cgroups.cgroup_id(manager_cgroup(uid))
+        self._state.remember_placements(uid, number, operation.placements)
 
     def _write_sysctl(self, operation: op.WriteSysctl) -> None:
         if operation.save and (before := observe_sysctl(operation.key)) is not None:
@@ -216,11 +257,22 @@ class Machine:
     def _place(self, operation: op.PlaceProcess) -> None:
         marker = Marker(operation.origin, operation.app)
         pid, name = operation.pid, operation.name
-        self._manager.place(pid, operation.start, name, operation.slice, marker)
+        try:
+            others = homes.place(pid, operation.start, operation.home, marker)
+        except ProcessLookupError:
+            raise
+        except OSError:  # there is none, or its user has changed it
+            self._manager.place(pid, operation.start, name, operation.slice, marker)
+            others = ()
+        for other in others:  # what is root's in it, behind sudo, is no user's to end
+            with suppress(OSError):
+                self._manager.place(other, start_time(other), name, operation.slice, marker)
         _cut_over((pid, *descendants(pid)), operation.verdict)
 
     def _return(self, operation: op.ReturnProcess) -> None:
-        self._manager.give_back(operation.pid, operation.start, operation.origin)
+        pid, start, origin = operation.pid, operation.start, operation.origin
+        if not homes.give_back(pid, start, origin):
+            self._manager.give_back(pid, start, origin)
         _cut_over((operation.pid,), operation.verdict)
 
 
@@ -239,13 +291,28 @@ def _cut_over(pids: Iterable[int], verdict: op.SocketVerdict) -> None:
         )
 
 
+def _update(units: tuple[str, ...], holders: Iterable[str]) -> tuple[str, ...]:
+    return (*(unit for unit in units if not is_holder_unit(unit)), *sorted(holders))
+
+
 def _cgroup(path: str) -> str:
     return f"{cgroups.MOUNT}{path}"
 
 
+def _observe_named_groups(profiles: tuple[Profile, ...]) -> tuple[Group, ...]:
+    """Return the units of users' managers that are a listed app's by name, outside of slices."""
+    if not any(user_units(app) for profile in profiles for app in profile.apps):
+        return ()
+    outside = (cgroup for cgroup in cgroups.user_unit_cgroups() if may_be_adopted(cgroup))
+    return find_unit_groups(outside, profiles)
+
+
 def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:
-    """Return where byway's processes can be: all is below byway.slice."""
-    return (Profile().slice_cgroup,) if tuple(profiles) else ()
+    """Return where byway's processes can be: all is below a byway.slice."""
+    if not tuple(profiles):
+        return ()
+    managers = ("", *(cgroup for _, cgroup in cgroups.user_managers()))
+    return tuple(f"{manager}{Profile().slice_cgroup}" for manager in managers)
 
 
 def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:

@@ -7,9 +7,11 @@ and OSError. The private socket works without a message bus, and before there is
 from __future__ import annotations
 
 import errno
+import signal
 import time
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pystemd.dbusexc import DBusBaseError
@@ -19,6 +21,7 @@ from pystemd.systemd1.unit_signatures import KNOWN_UNIT_SIGNATURES
 
 from byway_systemd.core.apps import refuse_control_characters
 from byway_systemd.core.steering import is_below
+from byway_systemd.core.users import is_holder_unit
 from byway_systemd.system.cgroups import Marker, cgroup_of, write_marker, write_pid
 from byway_systemd.system.processes import descendants, start_time
 
@@ -55,13 +58,19 @@ class Manager:
         """Read all unit files again and run the generators; returns when done."""
         self._call(b"Reload", b"", [])
 
+    def reload_user_manager(self, uid: int) -> None:
+        """Have PID 1 send SIGHUP, at which it reloads (systemd(1)): it is not waited for."""
+        arguments = [f"user@{uid}.service".encode(), b"main", int(signal.SIGHUP)]
+        self._call(b"KillUnit", b"ssi", arguments)
+
     def start(self, unit: str) -> None:
-        """Start a unit, and wait until its cgroup or state is there (at most 2 s)."""
+        """Start a unit, and wait until its cgroup or state is there (at most 2 s).
+
+        What is started to do something is waited for until that is done.
+        """
         self._call(b"StartUnit", b"ss", [unit.encode(), b"replace"])
-        self._wait(
-            lambda: self.states([unit]).get(unit) in ("active", "activating", "failed"),
-            f"{unit} did not start",
-        )
+        started = ("active", "failed", *(() if is_holder_unit(unit) else ("activating",)))
+        self._wait(lambda: self.states([unit]).get(unit) in started, f"{unit} did not start")
 
     def stop(self, unit: str) -> None:
         """Ask for a unit to be stopped."""
@@ -71,7 +80,13 @@ class Manager:
         """Return the ActiveState of ``units``: ``active``, ``activating``, ``failed`` ..."""
         names = [unit.encode() for unit in units]
         rows = self._call(b"ListUnitsByNames", b"as", [names])
-        return {row[0].decode(): row[3].decode() for row in rows}
+        return {row[0].decode(): _state(row) for row in rows}
+
+    def states_like(self, *patterns: str) -> dict[str, str]:
+        """Return the ActiveState of the units there are; one to be started is ``activating``."""
+        arguments = [[], [pattern.encode() for pattern in patterns]]
+        rows = self._call(b"ListUnitsByPatterns", b"asas", arguments)
+        return {row[0].decode(): _state(row) for row in rows}
 
     def slice_of(self, service: str) -> str:
         """Return the slice a service names now; it may run in another one until it restarts."""
@@ -125,7 +140,9 @@ class Manager:
         try:
             write_pid(origin, pid)
         except OSError:
-            slices = [part for part in origin.split("/") if part.endswith(".slice")]
+            # Of the system's slices alone: a user's manager may have one of any name below it.
+            parts = origin.split("/")[1:]
+            slices = tuple(takewhile(lambda part: part.endswith(".slice"), parts))
             properties = {
                 b"Description": b"Returned by byway",
                 b"Slice": (slices[-1] if slices else "system.slice").encode(),
@@ -221,6 +238,11 @@ def _require(pid: int, start: int) -> None:
         same = False
     if not same:
         raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
+
+
+def _state(row: Any) -> str:
+    """Return the state in a row of ListUnits: name, text, load, state, ... job type, job path."""
+    return "activating" if row[8] == b"start" else str(row[3].decode())
 
 
 def _unit_part(name: str) -> str:

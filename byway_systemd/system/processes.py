@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_OWN_CGROUP
+from byway_systemd.core.config import GATE_OWN_CGROUP, HOLDER_CGROUP
 from byway_systemd.core.observed import Executable, FileState, Group, Process
 from byway_systemd.core.placement import find_groups, match_executable, may_be_adopted
 from byway_systemd.system.cgroups import cgroup_of, members, read_marker
@@ -14,6 +14,7 @@ from byway_systemd.system.cgroups import cgroup_of, members, read_marker
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_OWN_CGROUPS = (GATE_OWN_CGROUP, HOLDER_CGROUP)  # of byway's own processes
 _AT_FDCWD = -100
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_INO = 0x100
@@ -52,6 +53,16 @@ def identify(path: str) -> tuple[int, int]:
 def start_time(pid: int) -> int:
     """Return the process's start in clock ticks since boot; raise OSError when it is gone."""
     return _birth(pid)[0]
+
+
+def uid_of(pid: int) -> int:
+    """Return whose the process is, -1 when its user ids differ; raise OSError when it is gone.
+
+    A program with the set-user-ID bit is nobody's: in a user's cgroups he could end it.
+    """
+    with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123
+        ids = next((set(line.split()[1:]) for line in file if line.startswith(b"Uid:")), set())
+    return int(ids.pop()) if len(ids) == 1 else -1
 
 
 def _birth(pid: int) -> tuple[int, int]:
@@ -112,16 +123,18 @@ def observe_process(pid: int, executables: Iterable[Executable]) -> Process | No
         device, inode = identify(f"{base}/exe")
         script = _script(pid) if has_scripts else ""
         in_host_namespace = os.readlink(f"{base}/ns/mnt") == _host_namespace()  # noqa: PTH115
+        uid = uid_of(pid)
     except OSError:
         return None
     cgroup = cgroup_of(pid)
-    marker = read_marker(cgroup) if cgroup.startswith("/byway") else None
+    marker = read_marker(cgroup) if "/byway.slice/" in cgroup else None
     return Process(
         pid, start, path, device, inode, cgroup, script,
         origin=marker.origin if marker else "",
         app=marker.app if marker else "",
         in_host_namespace=in_host_namespace,
         parent=parent,
+        uid=uid,
     )  # fmt: skip
 
 
@@ -130,7 +143,7 @@ def observe_processes(
 ) -> tuple[Process, ...]:
     """Return the processes that match ``executables`` or are in one of the ``slices``."""
     placed = (member for cgroup in slices for member in members(cgroup))
-    pids = {pid for pid, cgroup in placed if cgroup != GATE_OWN_CGROUP}
+    pids = {pid for pid, cgroup in placed if not cgroup.endswith(_OWN_CGROUPS)}
     if executables:
         has_scripts = any(e.state is FileState.SCRIPT for e in executables)
         pids.update(pid for pid in _all_pids() if runs_listed(pid, executables, has_scripts))
@@ -141,14 +154,20 @@ def observe_processes(
 
 
 def observe_groups(
-    processes: tuple[Process, ...], executables: tuple[Executable, ...]
+    processes: tuple[Process, ...],
+    executables: tuple[Executable, ...],
+    known: tuple[Group, ...] = (),
 ) -> tuple[Group, ...]:
-    """Return the cgroups outside of all slices in which one listed app runs, and nothing else."""
+    """Return the cgroups outside of all slices in which one listed app runs, and nothing else.
+
+    But for those that are ``known`` to be an app's already.
+    """
     cgroups = {
         process.cgroup
         for process in processes
         if may_be_adopted(process.cgroup) and match_executable(process, executables)
     }
+    cgroups.difference_update(group.cgroup for group in known)
     seen = {cgroup: _observe_members(cgroup, executables) for cgroup in cgroups}
     return find_groups(seen, executables)
 

@@ -17,6 +17,7 @@ _STATUS = "status.json"
 _ACTIVE = "active"
 _PID = "daemon.pid"
 _CGROUPS = "cgroups.json"
+_PLACEMENTS = "placements.json"
 
 
 class State:
@@ -60,6 +61,18 @@ class State:
         if known.pop(cgroup, False):
             self._write(_CGROUPS, known)
 
+    def placements(self, uid: int, manager: int | None) -> str:
+        """Return the digest of the drop-ins that a user's manager was last made to read.
+
+        ``manager`` is the id of its cgroup: the next one of that user has read them all.
+        """
+        known = self._read(_PLACEMENTS).get(str(uid))
+        return str(known[1]) if isinstance(known, list) and known[0] == manager else ""
+
+    def remember_placements(self, uid: int, manager: int | None, digest: str) -> None:
+        """Remember that it was."""
+        self._write(_PLACEMENTS, {**self._read(_PLACEMENTS), str(uid): [manager, digest]})
+
     def read_status(self) -> dict[str, Any]:
         """Return what the daemon last published, empty when it does not run."""
         return self._read(_STATUS)
@@ -80,7 +93,7 @@ class State:
 
     def leave(self) -> None:
         """Remove everything but the directory."""
-        for name in (_ACTIVE, _PID, _STATUS, _SYSCTLS, _CGROUPS):
+        for name in (_ACTIVE, _PID, _STATUS, _SYSCTLS, _CGROUPS, _PLACEMENTS):
             (self._directory / name).unlink(missing_ok=True)
 
     def daemon_pid(self) -> int:

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway_systemd.core.app_units import system_units, user_units
+from byway_systemd.core.app_units import (
+    drop_in_names,
+    find_unit_groups,
+    is_unit_of,
+    system_units,
+    user_units,
+)
 from byway_systemd.core.apps import RefusedError, escape_unit_part, parse_app
+from byway_systemd.core.config import Profile
+from byway_systemd.core.observed import Group
 
 # Names as they are found on machines, and what selects them.
 SEEN = {
@@ -37,34 +45,22 @@ SEEN = {
 }  # fmt: skip
 
 
-def drop_ins(name: str) -> set[str]:
-    """Return the names whose drop-ins are those of unit ``name``, too (systemd.unit(5))."""
-    stem, _, suffix = name.rpartition(".")
-    template = stem.partition("@")[0] + "@" if "@" in stem else ""
-    stems = [stem, *([template] if template else [])]
-    prefix = stem.partition("@")[0].removesuffix("-")
-    while "-" in prefix:
-        prefix = prefix.rpartition("-")[0]
-        stems.append(prefix + "-" + ("@" if template else ""))
-    return {f"{stem}.{suffix}" for stem in stems}
-
-
 @pytest.mark.parametrize(("unit", "app"), SEEN.items())
 def test_reaches(unit: str, app: str) -> None:
-    assert drop_ins(unit).intersection(user_units(parse_app(app)))
+    assert drop_in_names(unit).intersection(user_units(parse_app(app)))
 
 
 @pytest.mark.parametrize("app", set(SEEN.values()))
 def test_reaches_no_other(app: str) -> None:
     mine = user_units(parse_app(app))
-    reached = {unit for unit in SEEN if drop_ins(unit).intersection(mine)}
+    reached = {unit for unit in SEEN if drop_in_names(unit).intersection(mine)}
     same = {unit for unit, other in SEEN.items() if parse_app(other) == parse_app(app)}
     assert reached == same
 
 
 def test_flatpak_is_not_the_distributions_package() -> None:
     units = user_units(parse_app("flatpak:org.gnome.Epiphany"))
-    assert not drop_ins("app-gnome-org.gnome.Epiphany-1.scope").intersection(units)
+    assert not drop_in_names("app-gnome-org.gnome.Epiphany-1.scope").intersection(units)
 
 
 def test_second_instance_of_a_snap() -> None:
@@ -104,3 +100,37 @@ def test_every_name_is_a_file_name(kind: str, text: str) -> None:
         assert len(unit.encode()) <= 253
         assert unit.isascii()
         assert not set(unit) & set(" %\n")
+
+
+@pytest.mark.parametrize(("unit", "app"), SEEN.items())
+def test_is_unit_of(unit: str, app: str) -> None:
+    assert is_unit_of(unit, parse_app(app))
+    others = {other for other in SEEN.values() if parse_app(other) != parse_app(app)}
+    assert not any(is_unit_of(unit, parse_app(other)) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("unit", "same"),
+    [
+        ("dbus-:1.2-org.gnome.Epiphany@0.service", True),
+        ("dbus-:1.17-org.gnome.Epiphany@12.service", True),
+        ("dbus-:1.2-org.gnome.Epiphany.Other@0.service", False),
+        ("dbus-org.gnome.Epiphany.service", False),
+        ("dbus-:1.2-org.gnome.Epiphany@0.scope", False),
+        ("dbus-:1.x-org.gnome.Epiphany@0.service", False),
+    ],
+)
+def test_what_d_bus_has_activated(unit: str, same: bool) -> None:
+    assert is_unit_of(unit, parse_app("desktop:org.gnome.Epiphany")) is same
+    assert not is_unit_of(unit, parse_app("flatpak:org.gnome.Epiphany"))
+
+
+def test_a_units_name_counts_most() -> None:
+    apps = ("desktop:org.x.Y", "flatpak:org.x.Y", "/usr/bin/y", "unit:y")
+    lte = Profile("lte", apps=(parse_app("user-unit:app-flatpak-org.x.Y-own.service"),))
+    profiles = (Profile(apps=tuple(map(parse_app, apps))), lte)
+    names = ("/u/app-flatpak-org.x.Y-1.scope", "/u/app-flatpak-org.x.Y-own.service")
+    assert find_unit_groups((*names, "/u/app-org.x.Z-1.scope"), profiles) == (
+        Group(names[0], "default", "flatpak:org.x.Y"),
+        Group(names[1], "lte", str(lte.apps[0])),
+    )

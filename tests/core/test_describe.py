@@ -28,6 +28,7 @@ CASES = [
     (op.WriteUnitFile("a.d/x", "text", "w"), "write unit file a.d/x"),
     (op.RemoveUnitFile("a.d/x", "w"), "remove unit file a.d/x"),
     (op.ReloadManager("w"), "reload manager"),
+    (op.ReloadUserManager(7, "x", "w"), "reload user manager of user 7"),
     (op.StartUnit("byway.slice", "w"), "start unit byway.slice"),
     (op.StopUnit("a.timer", "w"), "stop unit a.timer"),
     (op.WriteSysctl("net/x", "1", True, "w"), "write sysctl net/x = 1"),
@@ -55,6 +56,21 @@ CASES = [
         op.PlaceProcess(5, 1, "curl", "/usr/bin/curl", "byway.slice", "/o", VERDICT, "w"),
         "place process 5 (curl) into byway.slice",
     ),
+    (
+        op.PlaceProcess(
+            5,
+            1,
+            "curl",
+            "/usr/bin/curl",
+            "byway.slice",
+            "/o",
+            VERDICT,
+            "w",
+            "/user.slice/user-7.slice/user@7.service/byway.slice/byway-apps.service/default",
+        ),
+        "place process 5 (curl) into byway.slice of user 7",
+    ),
+    (op.RemoveCgroup("/a", "w"), "remove cgroup /a"),
     (op.ReturnProcess(5, 1, "/o", VERDICT, "w"), "return process 5 to /o"),
 ]
 

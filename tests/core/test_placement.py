@@ -9,7 +9,7 @@ import pytest
 from byway_systemd.core.apps import App, AppKind, Children, parse_app
 from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import Desired, desire
-from byway_systemd.core.observed import Executable, FileState, Observed, Process
+from byway_systemd.core.observed import Executable, FileState, Observed, Process, UserManager
 from byway_systemd.core.operations import PlaceProcess, ReturnProcess
 from byway_systemd.core.placement import (
     Placement,
@@ -35,6 +35,9 @@ LTE = Profile(name="lte", apps=(SCRIPT.app,))
 DESIRED = desire(Config(profiles=(DEFAULT, LTE)))
 STEERING = find_steering(DESIRED, Observed())
 HOME = "/user.slice/a.scope"
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+HOLDER = f"{MANAGER}/byway.slice/byway-apps.service"
+SESSION = "/user.slice/user-1000.slice/session-1.scope"
 
 
 def process(path: str = "/bin/sh", inode: int = 1, **changes: object) -> Process:
@@ -160,6 +163,8 @@ def test_what_runs_goes_on_where_it_is_when_byway_stops() -> None:
         (process(cgroup="/byway.slice/x.scope", origin=HOME), Placement.MOVED),
         (process(cgroup="/byway.slice/byway-gate.service/lte/1", origin=HOME), Placement.GATE),
         (process(cgroup=HOME), Placement.ADOPTED),
+        (process(cgroup=f"{HOLDER}/lte/gate-1", origin=SESSION), Placement.GATE),
+        (process(cgroup=f"{HOLDER}/lte/moved-1/x", origin=SESSION), Placement.MOVED),
     ],
 )
 def test_tell_placement(seen: Process, placement: Placement) -> None:
@@ -211,3 +216,46 @@ def test_what_an_app_starts_may_leave_again(seen: Process, because: str | None) 
 
 def test_what_is_excluded_is_not_listed() -> None:
     assert match_executable(process("/usr/bin/browser", 50), (BROWSER,)) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "uid", "home"),
+    [
+        (SESSION, 1000, f"{HOLDER}/default"),
+        (f"{MANAGER}/app.slice/app-x-1.scope", 1000, f"{HOLDER}/default"),
+        (SESSION, 0, ""),  # behind sudo
+        (SESSION, -1, ""),
+        ("/user.slice/user-1001.slice/session-2.scope", 1001, ""),  # has no holder
+        ("/system.slice/cron.service", 1000, ""),
+    ],
+)
+def test_a_users_process_stays_with_the_session(origin: str, uid: int, home: str) -> None:
+    managers = (
+        UserManager(1000, MANAGER, holds=True),
+        UserManager(1001, MANAGER.replace("1000", "1001")),
+    )
+    steering = find_steering(DESIRED, Observed(user_managers=managers))
+    seen = process("/usr/bin/curl", 42, cgroup=origin, uid=uid)
+    operation = plan_process(DESIRED, steering, seen, LISTED)
+    assert isinstance(operation, PlaceProcess)
+    assert (operation.home, operation.slice, operation.origin) == (home, "byway.slice", origin)
+
+
+def test_a_holder_that_is_being_started_counts() -> None:
+    observed = Observed(user_managers=(UserManager(1000, MANAGER),))
+    seen = process("/usr/bin/curl", 42, cgroup=SESSION, uid=1000)
+    for runs, home in ((True, f"{HOLDER}/default"), (False, "")):
+        desired = replace(DESIRED, runs_holders=runs)
+        operation = plan_process(desired, find_steering(desired, observed), seen, LISTED)
+        assert isinstance(operation, PlaceProcess)
+        assert operation.home == home
+
+
+def test_what_could_not_go_back_is_placed_again() -> None:
+    observed = Observed(user_managers=(UserManager(1000, MANAGER, holds=True),))
+    steering = find_steering(DESIRED, observed)
+    seen = process("/usr/bin/curl", 42, cgroup=f"{HOLDER}/-/rest", uid=1000)
+    operation = plan_process(DESIRED, steering, seen, LISTED)
+    assert isinstance(operation, PlaceProcess)
+    assert operation.home == f"{HOLDER}/default"
+    assert plan_process(DESIRED, steering, replace(seen, path="/bin/sh", inode=1), LISTED) is None

@@ -11,8 +11,18 @@ from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import Config, Profile, WhenDown
 from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.observed import Group, Observed, Process, Service, UserManager
-from byway_systemd.core.operations import AttachMarker, CutOver, PlaceProcess, SocketVerdict
-from byway_systemd.core.placement import find_groups, may_be_adopted
+from byway_systemd.core.operations import (
+    AttachMarker,
+    CutOver,
+    PlaceProcess,
+    ReloadUserManager,
+    RemoveCgroup,
+    ReplaceTable,
+    SocketVerdict,
+    StartUnit,
+    StopUnit,
+)
+from byway_systemd.core.placement import bound_groups, find_groups, may_be_adopted
 from byway_systemd.core.plan import plan
 from byway_systemd.core.status import build_status, find_warnings
 from byway_systemd.core.steering import RELEASED, Steered, find_steering, vpn_mark
@@ -21,6 +31,7 @@ UNIT = parse_app("unit:a.service")
 DEFAULT = Profile(interface="wwan0", apps=(CURL.app, UNIT))
 DESIRED = desire(Config(profiles=(DEFAULT,)))
 DIRECT, VPN = 0x01000000, 0x02000000
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
 SCOPE = "/user.slice/user-1000.slice/app-x.scope"
 
 
@@ -34,7 +45,75 @@ def test_the_slices_of_the_system_and_of_every_user() -> None:
     assert steered(replace(laptop(), user_managers=users)) == {
         "/byway.slice": ("default", DIRECT),
         f"{users[0].cgroup}/byway.slice": ("default", DIRECT),
+        f"{users[0].cgroup}/byway.slice/byway-apps.service/-": (RELEASED, VPN),
     }
+
+
+def test_the_slices_of_a_named_profile() -> None:
+    lte = Profile(name="lte", interface="wlan0")
+    manager = "/user.slice/user-1000.slice/user@1000.service"
+    observed = replace(laptop(), user_managers=(UserManager(1000, manager),))
+    both = desire(Config(profiles=(DEFAULT, lte)))
+    of_user = {k: name for k, (name, _) in steered(observed, both).items() if "user" in k}
+    assert of_user == {
+        f"{manager}/byway.slice": "default",
+        f"{manager}/byway.slice/byway-lte.slice": "lte",
+        f"{manager}/byway.slice/byway-apps.service/lte": "lte",
+        f"{manager}/byway.slice/byway-apps.service/-": RELEASED,
+    }
+    # None of them is there: nothing is asked of what only its user can make.
+    assert not [o for o in plan(both, observed) if manager in str(getattr(o, "path", ""))]
+    tables = [o.table for o in plan(both, observed) if isinstance(o, ReplaceTable)]
+    elements = [element for s in tables[0].sets for element in s.elements]
+    assert not [element for element in elements if manager in element]
+
+
+def test_a_holder_is_started_once_for_every_running_manager() -> None:
+    manager = UserManager(1000, "/user.slice/user-1000.slice/user@1000.service")
+    wanted = replace(DESIRED, runs_holders=True)
+
+    def holders(desired: Desired, **changes: object) -> list[tuple[type, str]]:
+        observed = replace(laptop(), **{"user_managers": (manager,), **changes})  # type: ignore[arg-type]
+        found = (o for o in plan(desired, observed) if isinstance(o, StartUnit | StopUnit))
+        return [(type(o), o.name) for o in found if "holder" in o.name]
+
+    unit = "byway-holder@1000.service"
+    assert holders(wanted) == [(StartUnit, unit)]
+    assert holders(wanted, active_units=(unit,)) == []
+    assert holders(wanted, failed_units=(unit,)) == []
+    assert holders(DESIRED) == []
+    for state in ("activating", "deactivating", "reloading", "failed"):
+        assert holders(wanted, user_managers=(replace(manager, state=state),)) == []
+    assert holders(Desired.empty(), active_units=(unit,)) == [(StopUnit, unit)]
+    gone = replace(laptop(), active_units=(unit,))
+    assert [o for o in plan(wanted, gone) if isinstance(o, StopUnit)] == []  # PID 1 does it
+    failed = replace(laptop(), user_managers=(manager,), failed_units=(unit,))
+    assert any(f"systemctl restart {unit}" in w for w in find_warnings(wanted, failed))
+
+
+def test_a_user_manager_reads_what_has_changed_once() -> None:
+    manager = UserManager(1000, "/user.slice/user-1000.slice/user@1000.service")
+    placing = (("a.service.d/50-byway.conf", "x"), ("byway.slice.d/50-byway.conf", "y"))
+    config = Config(profiles=(DEFAULT,))
+
+    def reloads(files: tuple[tuple[str, str], ...], **changes: object) -> list[ReloadUserManager]:
+        desired = desire(config, (), files, has_generator=True)
+        observed = replace(laptop(), user_managers=(replace(manager, **changes),))  # type: ignore[arg-type]
+        return [o for o in plan(desired, observed) if isinstance(o, ReloadUserManager)]
+
+    (asked,) = reloads(placing)
+    assert asked.uid == 1000
+    assert reloads(placing, placements=asked.placements) == []
+    assert reloads(placing, state="activating") == []
+    assert reloads(placing[1:]) == []  # the slices alone
+    assert [o.placements for o in reloads(placing[1:], placements=asked.placements)] == [""]
+    stopped = replace(laptop(), user_managers=(replace(manager, placements="x"),))
+    assert not [o for o in plan(Desired.empty(), stopped) if isinstance(o, ReloadUserManager)]
+
+
+def test_empty_homes_are_removed() -> None:
+    operations = plan(DESIRED, replace(laptop(), empty_homes=("/x/y",)))
+    assert [o.path for o in operations if isinstance(o, RemoveCgroup)] == ["/x/y"]
 
 
 def test_a_group_is_adopted_where_it_stands() -> None:
@@ -135,6 +214,33 @@ def test_a_cgroup_of_two_profiles_apps_is_nobodys() -> None:
 def test_an_app_whose_children_may_leave_is_moved() -> None:
     mail = replace(CURL, app=replace(CURL.app, exclude=("/usr/bin/firefox",)))
     assert find_groups({SCOPE: (curl(10),)}, (mail,)) == ()
+
+
+def test_what_a_user_makes_up_is_bounded() -> None:
+    manager = "/user.slice/user-1000.slice/user@1000.service"
+    own = [Group(f"{manager}/{number}.scope", "default", "/x") for number in range(10)]
+    system = Group("/system.slice/a.service", "default", "/x")
+    assert bound_groups((*own, system, own[0]), most=3) == (*own[:3], system)
+    assert bound_groups((own[0], replace(own[0], profile="lte")), most=1)[0].profile == "lte"
+
+
+def test_status_of_a_desktop_app() -> None:
+    app = parse_app("flatpak:org.x.Y")
+    scope = f"{MANAGER}/app.slice/app-flatpak-org.x.Y-7.scope"
+    profile = Profile(interface="wwan0", apps=(app,))
+    desired = desire(Config(profiles=(profile,)))
+    inside = Process(
+        7, 5, "/usr/bin/bwrap", cgroup=f"{MANAGER}/byway.slice/app-flatpak-org.x.Y-8.scope"
+    )
+    observed = replace(
+        laptop(),
+        user_managers=(UserManager(1000, MANAGER),),
+        groups=(Group(scope, "default", str(app)),),
+        processes=(replace(inside, pid=8, cgroup=scope), inside),
+    )
+    shown = build_status(desired, observed, ())
+    assert (shown["apps"][0]["state"], shown["apps"][0]["pids"]) == ("running", [8, 7])
+    assert {p["pid"]: p["placement"] for p in shown["processes"]} == {8: "adopted", 7: "drop-in"}
 
 
 def adopted(**changes: object) -> Observed:

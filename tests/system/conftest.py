@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from byway_systemd.system import cgroups, exec_gate, gate_keeper
+from byway_systemd.system import cgroups, exec_gate, gate_keeper, homes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,12 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     for module in (cgroups, exec_gate, gate_keeper):
         monkeypatch.setattr(module, "MOUNT", own)
-    for module in (exec_gate, gate_keeper):
+    for module in (exec_gate, gate_keeper, homes):
         monkeypatch.setattr(module, "cgroup_of", seen)
     yield own
+    end = time.monotonic() + 5  # a killed process stays for a moment
+    while "populated 1" in (own / "cgroup.events").read_text() and time.monotonic() < end:
+        time.sleep(0.01)
     for directory, _, _ in os.walk(own, topdown=False):
         Path(directory).rmdir()
 

@@ -91,3 +91,30 @@ def test_empty_scopes_are_byways_own(mount: Path, sleeper: int) -> None:
     assert cgroups.empty_scopes("/byway.slice") == ["byway-a.scope"]
     assert cgroups.empty_scopes("/none") == []
     Path(f"{mount.parent}/cgroup.procs").write_text(str(sleeper))
+
+
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+
+
+def test_slices_of_users(mount: Path) -> None:
+    holder = f"{MANAGER}/byway.slice/byway-apps.service"
+    made = ("/byway.slice/byway-lte.slice", f"{MANAGER}/byway.slice/byway-lte.slice")
+    for cgroup in (*made, f"{holder}/lte", "/user.slice/user-1001.slice/user@1000.service"):
+        (mount / cgroup[1:]).mkdir(parents=True)
+    assert cgroups.user_managers() == [(1000, MANAGER)]
+    assert cgroups.steered_cgroups() == [
+        "/byway.slice", made[0], f"{MANAGER}/byway.slice", made[1], f"{holder}/lte",
+    ]  # fmt: skip
+
+
+def test_what_a_user_makes_up_is_bounded(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "MOST_CGROUPS", 5)
+    for number in range(20):
+        (mount / f"{MANAGER[1:]}/byway.slice/byway-{number}.slice").mkdir(parents=True)
+    assert len(cgroups.steered_cgroups()) == 6
+    deep = "/a" * 20
+    (mount / deep[1:]).mkdir(parents=True)
+    cgroups.write_marker("/a/a", Marker("/x", "/y"))
+    assert cgroups.read_marker(deep) == Marker("/x", "/y")
+    cgroups.write_marker(deep, Marker("/z", "/z"))
+    assert cgroups.read_marker(deep) == Marker("/x", "/y"), "nobody put a marker so deep"

@@ -153,3 +153,19 @@ def test_watched_files_are_every_name_of_a_program() -> None:
     assert watched_files((executable,)) == {
         Path("/opt/x/app"), Path("/srv/app"), Path("/opt/*/app"),
     }  # fmt: skip
+
+
+def test_what_has_gone_is_forgotten(events: FileEvents, tmp_path: Path) -> None:
+    path = tmp_path / "*/b/*"
+    for _ in range(3):
+        (tmp_path / "a/b").mkdir(parents=True)
+        while events.watch([path]):
+            pass
+        (tmp_path / "a/b").rmdir()
+        (tmp_path / "a").rmdir()
+        assert events.drain()
+        assert not events.watch([path])
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert events.drain()
+    assert events.watch([path])
+    assert len(events._patterns) == 2  # noqa: SLF001 - nothing else tells of a leak

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,12 @@ class Held:
         self.config = Config(profiles=(profile,))
         self.keeper.arm()
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the program; this returns when its exec was let through."""
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start the program, or what executes it; this returns when its exec was let through."""
         found: list[subprocess.Popen[bytes]] = []
+        argv = command or (str(self.program),)
         thread = threading.Thread(
-            target=lambda: found.append(subprocess.Popen([self.program], stdin=subprocess.PIPE))
+            target=lambda: found.append(subprocess.Popen(argv, stdin=subprocess.PIPE))
         )
         thread.start()
         while thread.is_alive():
@@ -101,6 +103,43 @@ def test_places_before_the_first_instruction(held: Held) -> None:
     assert [p for p in Path(held.place).iterdir() if p.is_dir()] == []
     finish(held.start())  # and places anew
     assert held.gate.failure == ""
+
+
+SESSION = "/user.slice/user-7.slice/session-1.scope"
+HOLDER = "/user.slice/user-7.slice/user@7.service/byway.slice/byway-apps.service"
+
+
+@pytest.mark.parametrize(
+    ("uid", "holds", "mode", "at_home"),
+    [
+        (7, True, 0o755, True),
+        (7, False, 0o755, False),
+        (0, True, 0o755, False),  # behind sudo
+        (7, True, 0o4755, False),  # becomes root's
+    ],
+)
+def test_a_users_process_stays_with_the_session(  # noqa: PLR0913, PLR0917
+    held: Held, mount: Path, monkeypatch: pytest.MonkeyPatch, uid: int, holds: bool, mode: int,
+    at_home: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(exec_gate, "uid_of", lambda _: uid)
+    (mount / SESSION[1:]).mkdir(parents=True)
+    if holds:
+        (mount / HOLDER[1:]).mkdir(parents=True)
+    held.program.chmod(mode)
+    enter = f"echo $$ >{mount}{SESSION}/cgroup.procs; exec {held.program}"
+    process = held.start("/bin/sh", "-c", f"{enter}")
+    until = time.monotonic() + 5
+    while not (found := [*cgroups.members("/byway.slice"), *cgroups.members(HOLDER)]):
+        held.gate.admit()
+        assert time.monotonic() < until
+    assert [pid for pid, _ in found] == [process.pid]
+    cgroup = found[0][1]
+    assert cgroup.startswith(f"{HOLDER}/lte/gate-" if at_home else "/byway.slice/")
+    assert cgroups.read_marker(cgroup) == Marker(SESSION, str(held.program))
+    if at_home:
+        assert (mount / cgroup[1:]).stat().st_uid == uid
+    finish(process)
 
 
 def test_lets_go_on_what_it_cannot_place(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,3 +74,14 @@ def test_leave_removes_everything(tmp_path: Path) -> None:
     state.leave()
     state.leave()
     assert list((tmp_path / STATE).iterdir()) == []
+
+
+def test_placements_are_of_one_manager(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    assert state.placements(1000, 5) == ""
+    state.remember_placements(1000, 5, "a")
+    state.remember_placements(1001, 6, "b")
+    assert (state.placements(1000, 5), state.placements(1001, 6)) == ("a", "b")
+    assert state.placements(1000, 7) == ""
+    state.leave()
+    assert state.placements(1000, 5) == ""

@@ -1,0 +1,183 @@
+"""Programs of users' sessions: they stay with the session, and leave by the direct link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from booted.laptop import LISTED
+from booted.topology import seen_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from booted.laptop import Byway
+    from booted.machine import Machine
+    from booted.topology import Topology
+
+SLEEPER = "/opt/app/sleeper"
+CONFIG = f"""
+interface = "wwan0"
+apps = ["{LISTED}", "{SLEEPER}", "user-unit:own.service", "flatpak:org.example.App"]
+"""
+UIDS = {"alice": 1000, "bob": 1001}
+
+
+def of_user(user: str, *options: str) -> list[str]:
+    """`systemd-run --user`, as that user."""
+    runtime = f"XDG_RUNTIME_DIR=/run/user/{UIDS[user]}"
+    return ["runuser", "-u", user, "--", "env", runtime, "systemd-run", "--user", "-q", *options]
+
+
+def by_login(user: str) -> list[str]:
+    """What runs in a login session of that user."""
+    return ["systemd-run", "-q", "--wait", "--pipe", "-p", "PAMName=login", "-p", f"User={user}"]
+
+
+def manager_of(user: str) -> str:
+    """The cgroup of that user's manager."""
+    uid = UIDS[user]
+    return f"/user.slice/user-{uid}.slice/user@{uid}.service"
+
+
+SERVICE, SCOPE = ("--wait", "--pipe", "--collect"), ("--scope", "--collect")
+WAYS = {
+    "service": lambda user: [*of_user(user, *SERVICE), LISTED],
+    "scope": lambda user: [*of_user(user, *SCOPE), LISTED],
+    "app's scope": lambda user: [*of_user(user, *SCOPE, "--unit=app-some-1"), LISTED],
+    "login": lambda user: [*by_login(user), LISTED],
+    "slice": lambda user: [*of_user(user, *SERVICE, "--slice=byway.slice"), "probe"],
+    "listed service": lambda user: [*of_user(user, *SERVICE, "--unit=own"), "probe"],
+    "flatpak": lambda user: [
+        *of_user(user, *SCOPE, "--slice=app.slice", "--unit=app-flatpak-org.example.App-7"), "probe"
+    ],
+}  # fmt: skip
+CONTROLS = {
+    "service": lambda user: [*of_user(user, *SERVICE), "probe"],
+    "scope": lambda user: [*of_user(user, *SCOPE, "--unit=app-flatpak-org.example.B-7"), "probe"],
+    "login": lambda user: [*by_login(user), "probe"],
+}
+
+
+@pytest.fixture
+def users(machine: Machine) -> Iterator[None]:
+    """Alice and bob linger: their managers run; afterwards they do not."""
+    machine.run(f"mkdir -p /opt/app; cp -n /bin/sleep {SLEEPER}; true")
+    for user in UIDS:
+        linger(machine, user)
+    yield
+    for user in UIDS:
+        leave(machine, user)
+
+
+def linger(machine: Machine, user: str) -> None:
+    machine.run(["loginctl", "enable-linger", user])
+    machine.run(f"until systemctl is-active -q user@{UIDS[user]}; do sleep 0.1; done", timeout=30)
+
+
+def leave(machine: Machine, user: str) -> None:
+    machine.run(f"loginctl disable-linger {user}; systemctl stop user@{UIDS[user]}")
+
+
+def cgroup_of(machine: Machine, program: str) -> str:
+    """The cgroup of the newest process of that name; empty when there is none."""
+    command = f"pid=$(pgrep -n -x {program}) && cat /proc/$pid/cgroup"
+    return machine.run(command, check=False).stdout.strip().removeprefix("0::")
+
+
+@pytest.mark.usefixtures("users")
+def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """Byway comes when the users are there already; what is not listed takes the VPN."""
+    topology.vpn_up()
+    byway.configure(CONFIG)
+    byway.start()
+    byway.settle()
+    for user in UIDS:
+        for family in (4, 6):
+            ways = {
+                name: seen_from(machine, way(user), family=family) for name, way in WAYS.items()
+            }
+            assert ways == dict.fromkeys(WAYS, "wwan0"), (user, family)
+        ways = {name: seen_from(machine, way(user)) for name, way in CONTROLS.items()}
+        assert ways == dict.fromkeys(CONTROLS, "vpn"), user
+
+
+@pytest.mark.usefixtures("users")
+def test_it_stays_with_the_session_and_ends_with_it(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """Held or moved, it is in its own user's manager; a login later all is as it was."""
+    topology.vpn_up()
+    byway.configure(CONFIG)
+    byway.start()
+    byway.settle()
+    for user in UIDS:
+        machine.run([*of_user(user), SLEEPER, "600"])
+        cgroup = cgroup_of(machine, "sleeper")
+        assert cgroup.startswith(f"{manager_of(user)}/byway.slice/byway-apps.service/default/gate-")
+    shown = byway.run("status").stdout
+    assert shown.count(SLEEPER) >= 3, shown  # the app, and a process of each user
+    leave(machine, "alice")
+    assert cgroup_of(machine, "sleeper").startswith(manager_of("bob"))
+    assert machine.run("pgrep -c -x sleeper").stdout.strip() == "1"
+    byway.settle()
+    linger(machine, "alice")
+    for user in UIDS:
+        assert seen_from(machine, WAYS["service"](user)) == "wwan0"
+        assert seen_from(machine, WAYS["slice"](user)) == "wwan0"
+        assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
+
+
+@pytest.mark.usefixtures("users")
+def test_what_runs_already_is_moved_within_the_session_and_back(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    assert topology
+    byway.configure('interface = "wwan0"\n')
+    byway.start()
+    shell = f"sleep 600 & exec {SLEEPER} 600"
+    machine.spawn([*by_login("alice"), "/bin/sh", "-c", shell])
+    machine.run("until pgrep -x sleeper; do sleep 0.1; done", timeout=20)
+    origin = cgroup_of(machine, "sleeper")
+    assert "/user-1000.slice/session-" in origin
+    byway.configure(CONFIG)
+    byway.run("reconcile")
+    holder = f"{manager_of('alice')}/byway.slice/byway-apps.service/default/moved-"
+    machine.run(f"until grep -q {holder} /proc/$(pgrep -x sleeper)/cgroup; do sleep 0.1; done")
+    byway.configure('interface = "wwan0"\n')
+    byway.run("reconcile")
+    machine.run(f"until grep -q {origin} /proc/$(pgrep -x sleeper)/cgroup; do sleep 0.1; done")
+    machine.run("pkill -x sleeper")
+
+
+@pytest.mark.usefixtures("users")
+def test_stop_ends_the_holders_nobody_is_in(machine: Machine, byway: Byway) -> None:
+    byway.configure(CONFIG)
+    byway.start()
+    byway.settle()
+    machine.run([*of_user("alice"), SLEEPER, "600"])
+    byway.stop()
+    holders = "/sys/fs/cgroup/user.slice/*/*/byway.slice/byway-apps.service"
+    machine.run(f"until [ $(ls -d {holders} | wc -l) = 1 ]; do sleep 0.1; done", timeout=15)
+    assert cgroup_of(machine, "sleeper").startswith(manager_of("alice"))
+    assert machine.run("systemctl --failed --no-legend").stdout == ""
+    runtime = "XDG_RUNTIME_DIR=/run/user/1001"
+    failed = ["systemctl", "--user", "--failed", "--no-legend"]
+    assert machine.run(["runuser", "-u", "bob", "--", "env", runtime, *failed]).stdout == ""
+
+
+@pytest.mark.usefixtures("users")
+def test_a_manager_its_user_has_stopped(machine: Machine, byway: Byway) -> None:
+    """It does not keep byway from anything, nor others from theirs."""
+    pid = byway.main_pid("user@1000.service")
+    machine.run(f"kill -STOP {pid}")
+    byway.configure(CONFIG)
+    byway.start()
+    machine.run(["systemctl", "is-active", "byway"])
+    try:
+        machine.spawn([*by_login("bob"), SLEEPER, "600"])
+        machine.run("until pgrep -x sleeper; do sleep 0.1; done", timeout=20)
+        assert cgroup_of(machine, "sleeper").startswith(manager_of("bob"))
+    finally:
+        machine.run(f"kill -CONT {pid}; pkill -x sleeper")
