@@ -200,6 +200,27 @@ def test_gate_that_never_comes_keeps_nobody_waiting(
     assert outside.told[0]["ready"]
 
 
+def test_gate_that_starts_later_is_followed(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Switched on by a reload, or after it has failed: nothing else tells when it holds."""
+    monkeypatch.setattr(daemon, "_RETRY", 0.02)
+
+    async def story() -> None:
+        observed = outside.machine.observed
+        outside.machine.observed = replace(observed, starting_units=(GATE_SERVICE,))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        seen = outside.machine.full
+        await until(lambda: outside.machine.full > seen + 3)
+        outside.machine.observed = replace(outside.machine.observed, starting_units=())
+        await asyncio.sleep(0.1)
+        seen = outside.machine.full
+        await asyncio.sleep(0.1)
+        assert outside.machine.full == seen
+
+    live(outside, story)
+
+
 def test_sigterm_takes_everything_down_and_leaves_what_runs(outside: Outside) -> None:
     live(outside, nothing)
     after = outside.machine.observed

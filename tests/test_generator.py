@@ -25,7 +25,7 @@ from byway_systemd.core.errors import ConfigError, UsageError
 from byway_systemd.core.units import Scope
 from byway_systemd.system import generator
 from byway_systemd.system.generator import generate, unit_files
-from byway_systemd.system.remembered import CACHE, recall
+from byway_systemd.system.remembered import CACHE, recall, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,19 @@ def test_remembers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert recall(str(root)) == files
     forbid_rendering(monkeypatch)
     generate(root / "out", root)
-    assert tree(root / "out") == dict(files)
+    pinned = "60-byway-marker.conf"  # nothing is pinned here
+    assert tree(root / "out") == {p: text for p, text in files if not p.endswith(pinned)}
+    assert len(tree(root / "out")) == len(files) - 2
+
+
+def test_names_a_program_only_when_it_is_pinned(tmp_path: Path) -> None:
+    files = tuple(
+        (f"{name}.slice.d/x.conf", f"[Slice]\nBPFProgram=sock_create:{tmp_path / name}\n")
+        for name in ("a", "b")
+    )
+    write(tmp_path / "b", "")
+    assert write_files(str(tmp_path / "out"), files) == ("b.slice.d/x.conf",)
+    assert tree(tmp_path / "out") == dict(files[1:])
 
 
 @pytest.mark.parametrize(

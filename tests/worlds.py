@@ -179,6 +179,7 @@ observeds = st.builds(
     ),
     markers=st.sampled_from([(), (("/byway.slice", 0x01000000),), (("/byway.slice", 5),)]),
     marker_fault=st.just(""),
+    pins=st.sampled_from([None, (), (("default", 0x01000000), ("gone", 5)), (("default", 5),)]),
     unit_files=st.just(()),
     executables=st.sampled_from([(), (CURL,)]),
     processes=processes,

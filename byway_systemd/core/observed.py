@@ -127,6 +127,7 @@ class Observed:
     saved_sysctls: tuple[tuple[str, str], ...] = ()
     cgroup_ids: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[str, int], ...] = ()
+    pins: tuple[tuple[str, int], ...] | None = None
     marker_fault: str = ""
     cut_over: tuple[tuple[str, str], ...] = ()
     unit_files: tuple[tuple[str, str], ...] = ()

@@ -26,6 +26,7 @@ from byway_systemd.core.operations import (
     DeleteTable,
     DetachMarker,
     Operation,
+    PinMarker,
     ReloadManager,
     ReloadUserManager,
     RemoveCgroup,
@@ -34,6 +35,7 @@ from byway_systemd.core.operations import (
     RestoreSysctl,
     StartUnit,
     StopUnit,
+    UnpinMarker,
     UpdateSet,
     WriteSysctl,
     WriteUnitFile,
@@ -271,6 +273,7 @@ def _plan_markers(
         and (steered.cgroup in existing or steered.started)
     }
     because = "its sockets take the direct link's own address"
+    pinned, unpinned = _plan_pins(desired, wanted, observed)
     up: list[Operation] = [
         AttachMarker(cgroup, mark, desired.mark_mask, because)
         for cgroup, mark in sorted(wanted - {*observed.markers})
@@ -278,6 +281,30 @@ def _plan_markers(
     down: list[Operation] = [
         DetachMarker(cgroup, mark, "its sockets are not to be marked")
         for cgroup, mark in sorted({*observed.markers} - wanted)
+    ]
+    return [*up, *pinned], [*unpinned, *down]
+
+
+def _plan_pins(
+    desired: Desired, marked: set[tuple[str, int]], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    """Pin the slices' markers where the generator can name them to systemd."""
+    pins = dict(observed.pins or ())
+    wanted = {
+        exit_.profile.name: exit_.mark
+        for exit_ in desired.exits
+        if desired.has_generator
+        and observed.pins is not None
+        and (exit_.profile.slice_cgroup, exit_.mark) in marked
+    }
+    up: list[Operation] = [
+        PinMarker(name, mark, desired.mark_mask, "systemd attaches it when it makes the slice anew")
+        for name, mark in sorted(wanted.items())
+        if pins.get(name) != mark
+    ]
+    down: list[Operation] = [
+        UnpinMarker(name, "its sockets are not to be marked")
+        for name in sorted({*pins} - {*wanted})
     ]
     return up, down
 

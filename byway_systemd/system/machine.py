@@ -6,12 +6,14 @@ import errno
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
 from byway_systemd.core.app_units import find_unit_groups, user_units
 from byway_systemd.core.apps import AppKind
 from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
+from byway_systemd.core.desired import PINS
 from byway_systemd.core.observed import Group, Observed, Service, UserManager
 from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_places, is_below
@@ -34,7 +36,6 @@ from byway_systemd.system.sysctls import observe_sysctl, write_sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
     from typing import Any
 
     from byway_systemd.core.desired import Desired
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("byway")
 
 _TABLE = "byway"
+_PINS = Path(PINS)
 _RUNNING = ("active", "activating")
 
 
@@ -77,6 +79,8 @@ class Machine:
             op.DeleteTable: lambda o: self._nftables.delete_table(o.name),
             op.AttachMarker: self._attach_marker,
             op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
+            op.PinMarker: lambda o: self._markers.pin(_PINS / o.name, o.mark, o.mask),
+            op.UnpinMarker: lambda o: self._markers.unpin(_PINS / o.name),
             op.CutOver: self._cut_over,
             op.RemoveCgroup: lambda o: cgroups.remove(o.path),
             op.PlaceProcess: self._place,
@@ -106,6 +110,7 @@ class Machine:
             cgroup_ids=_observe_ids(desired, base),
             markers=self._observe_markers(touched),
             marker_fault=self._marker_fault,
+            pins=self._markers.observe_pins(_PINS),
             cut_over=tuple((c, p) for c in touched if (p := cgroups.read_profile(c))),
         )
         return observed if previous is None else replace(observed, processes=())

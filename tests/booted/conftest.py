@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 DIED = pytest.StashKey[bool]()
+FAILED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,13 +78,23 @@ def machine(release: str, request: pytest.FixtureRequest) -> Machine:
 
 
 @pytest.fixture
-def topology(machine: Machine) -> Iterator[Topology]:
-    """The world around the machine, with the VPN down; brought back to that afterwards."""
+def topology(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Topology]:
+    """The world around the machine, with the VPN down unless byway is ``running`` already."""
     world = Topology(machine)
+    if machine.left == "running" and "running" not in request.fixturenames:
+        Byway(machine).remove()
+        lower_vpn(machine, world)
+        machine.left = "clean"
     yield world
+    if machine.left != "running":
+        lower_vpn(machine, world)
+    world.restore()
+
+
+def lower_vpn(machine: Machine, world: Topology) -> None:
+    """Take the VPN down where it is up."""
     if machine.python("import os; result = os.path.exists('/sys/class/net/wg0')"):
         world.vpn_down()
-    world.restore()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -98,6 +109,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the machine's journal beside a failure, and note when it was the machine that failed."""
     report = yield
+    if report.failed:
+        item.stash[FAILED] = True
     given = getattr(item, "funcargs", {})
     machine = given.get("machine") or given.get("own_machine")
     if call.excinfo and isinstance(call.excinfo.value, MachineDied):
@@ -135,9 +148,28 @@ def byway(machine: Machine, topology: Topology) -> Iterator[Byway]:
     """byway, configured by the test; taken away afterwards."""
     assert topology
     program = Byway(machine)
-    if not machine.is_clean:  # each removal is a daemon-reload, two seconds of every test
+    if machine.left != "clean":  # each removal is a daemon-reload, two seconds of every test
         program.remove()
-    machine.is_clean = False
+    machine.left = "unknown"
     yield program
     program.remove()
-    machine.is_clean = True
+    machine.left = "clean"
+
+
+@pytest.fixture
+def running(
+    machine: Machine, topology: Topology, request: pytest.FixtureRequest
+) -> Iterator[Byway]:
+    """byway, running as RUNNING says with the VPN up; shared by the tests, which leave it so.
+
+    Starting and removing it takes longer than most tests do.
+    """
+    program = Byway(machine)
+    if machine.left == "unknown":
+        program.remove()
+    program.run_as_shared(topology, runs=machine.left == "running")
+    machine.left = "unknown"
+    yield program
+    if not request.node.stash.get(FAILED, False):
+        machine.run(["systemctl", "is-active", "byway"])
+        machine.left = "running"

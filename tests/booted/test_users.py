@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from booted.laptop import LISTED
-from booted.topology import seen_from
+from booted.topology import LISTED_PORT, kept_apart, probe_command, seen_from, seen_from_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +72,8 @@ def users(machine: Machine) -> Iterator[None]:
 
 
 def linger(machine: Machine, user: str) -> None:
-    machine.run(["loginctl", "enable-linger", user])
-    machine.run(f"until systemctl is-active -q user@{UIDS[user]}; do sleep 0.1; done", timeout=30)
+    # While logind still puts the last session away it does not start the manager itself.
+    machine.run(f"loginctl enable-linger {user}; systemctl start user@{UIDS[user]}")
 
 
 def leave(machine: Machine, user: str) -> None:
@@ -93,14 +93,20 @@ def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway
     byway.configure(CONFIG)
     byway.start()
     byway.settle()
-    for user in UIDS:
-        for family in (4, 6):
-            ways = {
-                name: seen_from(machine, way(user), family=family) for name, way in WAYS.items()
-            }
-            assert ways == dict.fromkeys(WAYS, "wwan0"), (user, family)
-        ways = {name: seen_from(machine, way(user)) for name, way in CONTROLS.items()}
-        assert ways == dict.fromkeys(CONTROLS, "vpn"), user
+    listed = {
+        f"{name} of {user}, IPv{family}": probe_command(way(user), family=family, port=LISTED_PORT)
+        for family in (4, 6)
+        for user in UIDS
+        for name, way in WAYS.items()  # next to each other must not be two of one unit's name
+    }
+    others = {
+        f"{name} of {user}, not listed": probe_command(way(user))
+        for user in UIDS
+        for name, way in CONTROLS.items()
+    }
+    wanted = dict.fromkeys(listed, "wwan0") | dict.fromkeys(others, "vpn")
+    with kept_apart(topology):
+        assert seen_from_all(machine, listed | others) == wanted
 
 
 @pytest.mark.usefixtures("users")
