@@ -67,6 +67,7 @@ def users(machine: Machine) -> Iterator[None]:
     for user in UIDS:
         linger(machine, user)
     yield
+    machine.run("pkill -x sleeper; true")
     for user in UIDS:
         leave(machine, user)
 
@@ -77,7 +78,11 @@ def linger(machine: Machine, user: str) -> None:
 
 
 def leave(machine: Machine, user: str) -> None:
-    machine.run(f"loginctl disable-linger {user}; systemctl stop user@{UIDS[user]}")
+    manager = f"user@{UIDS[user]}"  # which logind may stop at the same time
+    machine.run(
+        f"loginctl disable-linger {user}; systemctl stop {manager};"
+        f"while systemctl is-active -q {manager}; do sleep 0.1; done"
+    )
 
 
 def cgroup_of(machine: Machine, program: str) -> str:
@@ -142,7 +147,7 @@ def test_what_runs_already_is_moved_within_the_session_and_back(
     assert topology
     byway.configure('interface = "wwan0"\n')
     byway.start()
-    shell = f"sleep 600 & exec {SLEEPER} 600"
+    shell = f"{SLEEPER} 600 & sleep 600; true"  # not alone: else its scope would be adopted
     machine.spawn([*by_login("alice"), "/bin/sh", "-c", shell])
     machine.run("until pgrep -x sleeper; do sleep 0.1; done", timeout=20)
     origin = cgroup_of(machine, "sleeper")
