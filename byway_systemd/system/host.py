@@ -201,9 +201,7 @@ class Host:
         state = State(self._root)
 
         async def run() -> None:
-            world = self._world(state)
-            state.enter()
-            await Daemon(world).run()
+            await Daemon(self._world(state)).run()
 
         code = _report_crash(lambda: asyncio.run(run()))
         if code == 0:
@@ -231,6 +229,11 @@ class Host:
         standard = tuple(self._root / name for name in files.CONFIG_PATHS)
         changes = events.FileSource((self._main.absolute(),) if self._main else standard)
 
+        def load() -> Desired:
+            desired = self.desired()
+            state.enter()  # not before: with a configuration that is refused byway is not active
+            return desired
+
         def tell(**fields: Any) -> None:
             if fields.get("watchdog"):
                 state.touch()
@@ -238,7 +241,7 @@ class Host:
 
         return World(
             system=self.system(),
-            load=self.desired,
+            load=load,
             observe_process=observe_process,
             exec_events=exec_source,
             network_events=events.open_network_sources(),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 DIED = pytest.StashKey[bool]()
+NETWORK = """
+for f in -4 -6; do ip $f rule; ip $f route show table byway; ip $f route; ip $f neigh; done
+ip address; ip -n isp -6 neigh
+"""
 FAILED = pytest.StashKey[bool]()
 
 
@@ -118,9 +122,11 @@ def pytest_runtest_makereport(
     elif report.failed and machine:
         try:
             journal = machine.journal("byway*", "wg-quick@*", lines=80)
+            network = machine.run(NETWORK, check=False).stdout
         except (MachineDied, AgentError) as error:
-            journal = str(error)
+            journal, network = str(error), ""
         report.sections.append(("the machine's journal", journal))
+        report.sections.append(("the machine's network", network))
         report.sections.append(("the machine's console", machine.console()))
     return report
 

@@ -142,8 +142,10 @@ def test_attached_and_detached(machine: Machine, byway: Byway, setting: str) -> 
     assert machine.python(OBSERVE) == "()\n"
 
 
-def test_systemd_attaches_it_too(machine: Machine, byway: Byway) -> None:
+def test_systemd_attaches_it_too(machine: Machine, byway: Byway, release: str) -> None:
     """A slice that is made anew while byway hangs has it, and after the stop nothing is pinned."""
+    # systemd 252 takes it for attached to a cgroup that was there before at the same path.
+    by_systemd = "()\n" if release == "12" else "(16777216,)\n"
     folder = "/etc/systemd/system"
     machine.put(f"{folder}/byway.slice.d/stop.conf", "[Unit]\nRefuseManualStop=no\n")
     machine.put(f"{folder}/byway.service.d/hang.conf", "[Service]\nWatchdogSec=0\n")
@@ -154,7 +156,7 @@ def test_systemd_attaches_it_too(machine: Machine, byway: Byway) -> None:
     assert shown == "sock_create:/sys/fs/bpf/byway/default\n"
     pid = byway.main_pid()
     machine.run(f"kill -STOP {pid}; systemctl stop byway.slice; systemctl start byway.slice")
-    assert machine.python(OBSERVE) == "(16777216,)\n"
+    assert machine.python(OBSERVE) == by_systemd
     machine.run(f"kill -CONT {pid}")
     byway.settle()
     assert machine.python(OBSERVE) == "(16777216,)\n"
@@ -162,4 +164,5 @@ def test_systemd_attaches_it_too(machine: Machine, byway: Byway) -> None:
     assert machine.python(OBSERVE) == "()\n"
     assert machine.run("ls /sys/fs/bpf").stdout == ""
     machine.run(["systemctl", "daemon-reload"])
-    assert "BPF" not in machine.run("journalctl -b -o cat _PID=1").stdout
+    told = machine.run("journalctl -b -o cat _PID=1").stdout.splitlines()
+    assert [line for line in told if "BPF" in line and "already exists" not in line] == []
