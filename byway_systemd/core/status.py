@@ -23,7 +23,7 @@ from byway_systemd.core.users import holder_unit
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Observed
+    from byway_systemd.core.observed import Observed, Process
     from byway_systemd.core.operations import Operation
     from byway_systemd.core.steering import Steering
 
@@ -147,7 +147,7 @@ def _present_processes(
     return [
         {
             "pid": process.pid,
-            "program": process.script or process.path,
+            "program": _program(process, observed),
             "profile": profile,
             "placement": str(tell_placement(process, desired)),
             "cgroup": process.cgroup,
@@ -155,6 +155,12 @@ def _present_processes(
         for process in observed.processes
         if (profile := steering.profile_of(process.cgroup)) not in ("", RELEASED)
     ]
+
+
+def _program(process: Process, observed: Observed) -> str:
+    """Return the listed script that it interprets, else its executable."""
+    match = match_executable(process, wanted_executables(observed))
+    return process.script if match and match.state is FileState.SCRIPT else process.path
 
 
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:

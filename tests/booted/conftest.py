@@ -12,7 +12,7 @@ from booted.image import CODENAMES
 from booted.laptop import Byway
 from booted.machine import AgentError, Machine, MachineDied
 from booted.session import MACHINES
-from booted.topology import Topology
+from booted.topology import Topology, kept_apart
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -179,3 +179,11 @@ def running(
     if not request.node.stash.get(FAILED, False):
         machine.run(["systemctl", "is-active", "byway"])
         machine.left = "running"
+
+
+@pytest.fixture
+def captured(topology: Topology, running: Byway) -> Iterator[None]:
+    """While byway runs, whatever the test does: nothing of one kind leaves by the other's way."""
+    assert running
+    with kept_apart(topology):
+        yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from booted.laptop import LISTED, RUNNING, Byway
-from booted.topology import LISTED_PORT, Topology, kept_apart, seen_from, way_in
+from booted.topology import LISTED_PORT, seen_from, way_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +48,10 @@ def as_installed(machine: Machine) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def captured(request: pytest.FixtureRequest, topology: Topology) -> Iterator[None]:
-    """While byway runs, whatever is done to the gate: nothing of one kind by the other's way."""
-    if "running" not in request.fixturenames:
-        yield
-        return
-    request.getfixturevalue("running")
-    with kept_apart(topology):
-        yield
+def captured_where_it_runs(request: pytest.FixtureRequest) -> None:
+    """Whatever is done to the gate."""
+    if "running" in request.fixturenames:
+        request.getfixturevalue("captured")
 
 
 def times_said(machine: Machine, text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from booted.laptop import LISTED, Byway
-from booted.topology import INTERNET, Topology, seen_from, way_in
+from booted.topology import INTERNET, LISTED_PORT, Topology, seen_from, way_in
 
 if TYPE_CHECKING:
     from booted.machine import Machine
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_release
 CONFIG = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
 IN_SLICE = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice"]
 OWN_ADDRESS = (
-    "import socket,sys; s = socket.create_connection((sys.argv[1], 7000));print(s.getsockname()[0])"
+    "import socket,sys; s = socket.create_connection((sys.argv[1], 7001));print(s.getsockname()[0])"
 )
 OBSERVE = (
     "import subprocess; result = subprocess.run(['/usr/lib/byway/bin/python3', '-Ic',"
@@ -63,7 +63,7 @@ table inet killswitch {
 """
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("captured")
 def test_the_socket_has_the_direct_links_address(machine: Machine) -> None:
     """getsockname(2) names it: nothing was translated on the way."""
     for family, address in ((4, "10.64.0.2"), (6, "2001:db8:2::2")):
@@ -71,20 +71,20 @@ def test_the_socket_has_the_direct_links_address(machine: Machine) -> None:
         assert shown.stdout.strip() == address
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("captured")
 def test_kill_switch(machine: Machine, topology: Topology) -> None:
     """Marked sockets pass it, and nobody else does once the tunnel is gone."""
     machine.put("/run/killswitch.nft", KILL_SWITCH)
     machine.run(["nft", "-f", "/run/killswitch.nft"])
     for protocol in ("tcp", "udp"):
-        assert seen_from(machine, [LISTED], protocol=protocol) == "wwan0"
+        assert seen_from(machine, [LISTED], protocol=protocol, port=LISTED_PORT) == "wwan0"
     topology.vpn_down()
-    assert seen_from(machine, [LISTED]) == "wwan0"
+    assert seen_from(machine, [LISTED], port=LISTED_PORT) == "wwan0"
     assert seen_from(machine) == "none"
     machine.run(["nft", "delete", "table", "inet", "killswitch"])
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("captured")
 def test_inbound_datagrams(machine: Machine, topology: Topology) -> None:
     """A server on any address answers a datagram from the address it came to."""
     serve = (
@@ -100,7 +100,7 @@ def test_inbound_datagrams(machine: Machine, topology: Topology) -> None:
     server.stop()
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("captured")
 @pytest.mark.parametrize("family", [4, 6])
 def test_multipath_tcp(machine: Machine, topology: Topology, family: int) -> None:
     """The kernel makes the subflows' sockets; the other end speaks it too."""
@@ -123,7 +123,7 @@ def test_no_route_in_main(machine: Machine, topology: Topology, byway: Byway) ->
     byway.start()
     machine.run("for f in -4 -6; do while ip $f route del default 2>/dev/null; do :; done; done")
     for family in (4, 6):
-        assert seen_from(machine, [LISTED], family=family) == "wwan0"
+        assert seen_from(machine, [LISTED], family=family, port=LISTED_PORT) == "wwan0"
         assert seen_from(machine, family=family) == "none"
     assert topology
 
@@ -137,7 +137,7 @@ def test_attached_and_detached(machine: Machine, byway: Byway, setting: str) -> 
     assert machine.python(OBSERVE) == expected
     shown = byway.run("status").stdout
     assert f"socket marker {'active' if setting == 'auto' else 'off'}" in shown
-    assert seen_from(machine, [LISTED]) == "wwan0"
+    assert seen_from(machine, [LISTED], port=LISTED_PORT) == "wwan0"
     byway.stop()
     assert machine.python(OBSERVE) == "()\n"
 

@@ -134,10 +134,11 @@ def test_it_stays_with_the_session_and_ends_with_it(
     assert machine.run("pgrep -c -x sleeper").stdout.strip() == "1"
     byway.settle()
     linger(machine, "alice")
-    for user in UIDS:
-        assert seen_from(machine, WAYS["service"](user)) == "wwan0"
-        assert seen_from(machine, WAYS["slice"](user)) == "wwan0"
-        assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
+    with kept_apart(topology):
+        for user in UIDS:
+            assert seen_from(machine, WAYS["service"](user), port=LISTED_PORT) == "wwan0"
+            assert seen_from(machine, WAYS["slice"](user), port=LISTED_PORT) == "wwan0"
+            assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
 
 
 @pytest.mark.usefixtures("users")
