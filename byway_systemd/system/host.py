@@ -12,12 +12,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.core.errors import BywayError, ConfigError, NotFoundError, UnsupportedError
 from byway_systemd.core.observed import Executable, FileState
-from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
+from byway_systemd.core.parse import (
+    ConfigFile,
+    app_entries,
+    parse_config,
+    problem_at,
+    user_entries,
+)
+from byway_systemd.core.traffic import resolve_users
 from byway_systemd.system import files
 from byway_systemd.system.netlink import KernelError
 
@@ -60,9 +68,14 @@ class Host:
         return files.read_config(self._root, self._main)
 
     def config(self) -> Config:
-        """Parse the configuration; a directory where a program should be is an error too."""
+        """Parse the configuration; a directory where a program should be is an error too.
+
+        Names of users become their ids; one that nobody has is an error.
+        """
         texts = self.config_files()
         config = parse_config(texts)
+        traffic, unknown = resolve_users(config.traffic, _find_uid)
+        config = replace(config, traffic=traffic)
         directories = {
             executable.app
             for executable in self.executables(config)
@@ -72,6 +85,11 @@ class Host:
             problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
             for entry in app_entries(texts)
             if entry.value in directories
+        )
+        problems += tuple(
+            problem_at(entry, f"no such user: {str(entry.value)!r}", "correct it, or write its id")
+            for entry in user_entries(texts)
+            if entry.value.name in unknown
         )
         if problems:
             raise ConfigError(problems)
@@ -249,6 +267,13 @@ class Host:
             notify=tell,
             placement_note=note,
         )
+
+
+def _find_uid(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 def _report_crash(run: Callable[[], None]) -> int:
