@@ -179,7 +179,8 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
         if is_released(service, desired)
     ]
     standard = desired.base + DIRECT_MARK_OFFSET
-    if moved := {r.preference for r in observed.rules if is_own_rule(r)} - {standard}:
+    own = (rule.preference for rule in observed.rules if is_own_rule(rule))
+    if moved := {preference for preference in own if preference < standard}:
         found.append(
             f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
@@ -117,12 +118,23 @@ class Traffic:
         return self.mode in (Mode.FULL_TUNNEL, Mode.SELECTIVE) or bool(self.force_vpn)
 
     @property
+    def cgroups(self) -> tuple[str, ...]:
+        """The cgroups of both sides."""
+        return (*self.force_direct.cgroups, *self.force_vpn.cgroups)
+
+    @property
+    def bare_names(self) -> frozenset[str]:
+        """The names of cgroups that are to be looked for."""
+        return frozenset(cgroup for cgroup in self.cgroups if not cgroup.startswith("/"))
+
+    @property
     def sides(self) -> tuple[tuple[str, Overrides], ...]:
         """The overrides with their names in the configuration."""
         return (("force_direct", self.force_direct), ("force_vpn", self.force_vpn))
 
 
-def collapse_prefixes(values: Iterable[str], family: Family) -> tuple[str, ...]:
+@lru_cache(maxsize=16)  # seconds for 100,000 prefixes, and they seldom change
+def collapse_prefixes(values: tuple[str, ...], family: Family) -> tuple[str, ...]:
     """Return the prefixes of ``family`` among ``values``, without overlaps, sorted as text."""
     mark = ":" if family is Family.IPV6 else "."
     networks = (ip_network(v) for v in values if "/" in v and mark in v)

@@ -249,6 +249,13 @@ class Host:
         standard = tuple(self._root / name for name in files.CONFIG_PATHS)
         changes = events.FileSource((self._main.absolute(),) if self._main else standard)
 
+        networks, cgroups = events.open_network_sources()
+
+        def load() -> Desired:
+            desired = self.desired()
+            cgroups.watch_cgroups(desired.traffic)
+            return desired
+
         def tell(**fields: Any) -> None:
             if fields.get("watchdog"):
                 state.touch()
@@ -256,10 +263,10 @@ class Host:
 
         return World(
             system=self.system(),
-            load=self.desired,
+            load=load,
             observe_process=observe_process,
             exec_events=exec_source,
-            network_events=events.open_network_sources(),
+            network_events=(*networks, cgroups),
             user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,
