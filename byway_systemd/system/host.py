@@ -16,7 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.core.errors import BywayError, ConfigError, NotFoundError, UnsupportedError
+from byway_systemd.core.errors import (
+    BywayError,
+    ConfigError,
+    NotFoundError,
+    UnsupportedError,
+    UsageError,
+)
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.parse import (
     ConfigFile,
@@ -64,8 +70,9 @@ class Host:
         return version("byway-systemd") + (f"+{build}" if build else "")
 
     def config_files(self) -> tuple[ConfigFile, ...]:
-        """Read the configuration's files."""
-        return files.read_config(self._root, self._main)
+        """Read the configuration's files, and the list beside them."""
+        lists = files.read_lists(self._root) if self._main is None else ()
+        return (*files.read_config(self._root, self._main), *lists)
 
     def config(self) -> Config:
         """Parse the configuration; a directory where a program should be is an error too.
@@ -104,6 +111,30 @@ class Host:
         path = Path(os.path.realpath(self.config_path()))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         files.write_atomically(path, text, mode)
+
+    @property
+    def runtime_mode_name(self) -> str:
+        """The drop-in that sets the mode until the next boot; empty with ``--config``."""
+        return f"/{files.RUNTIME_MODE}" if self._main is None else ""
+
+    def write_runtime_mode(self, text: str) -> None:
+        """Write that drop-in, or remove it when ``text`` is empty."""
+        path = self._root / files.RUNTIME_MODE
+        if text:
+            files.write_atomically(path, text)
+        elif self._main is None:
+            path.unlink(missing_ok=True)
+
+    def bypass_text(self) -> str:
+        """Return the list's text; with ``--config`` there is none."""
+        lists = files.read_lists(self._root) if self._main is None else ()
+        return "".join(file.text for file in lists)
+
+    def change_bypass(self, change: Callable[[str], str]) -> None:
+        """Replace the list's text; nobody else does meanwhile."""
+        if self._main is not None:
+            raise UsageError("the list belongs to /etc/byway (leave --config FILE out)")
+        files.change_list(self._root, change)
 
     def edit_text(self, text: str) -> str:
         """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
@@ -246,7 +277,8 @@ class Host:
         from byway_systemd.system.processes import observe_process  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        standard = tuple(self._root / name for name in files.CONFIG_PATHS)
+        names = (*files.CONFIG_PATHS, files.BYPASS_LIST)
+        standard = tuple(self._root / name for name in names)
         changes = events.FileSource((self._main.absolute(),) if self._main else standard)
 
         networks, cgroups = events.open_network_sources()
