@@ -118,8 +118,10 @@ def _prerouting(uplinks: tuple[Uplink, ...], steering: Steering, selection: Sele
     by_name = {uplink.exit.profile.name: uplink for uplink in uplinks}
     vpn, mask = selection.vpn, steering.mask
     default = by_name.get(DEFAULT_PROFILE)
+    own = default.link if default else None
     rules = [
         *_skipped(mask, Direction.IN),
+        *(selection.incoming(own.index, default.exit.mark, mask) if default and own else []),
         *(_carry(uplink.exit.profile.name, uplink.exit.mark, mask) for uplink in uplinks),
         *([_carry("vpn", vpn.mark, mask)] if vpn else []),
         *(selection.direct_destinations(default.exit.mark, mask) if default else []),

@@ -154,6 +154,16 @@ class MatchDestinationLocal:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchFlowDirection:
+    """``ct direction original`` (or ``reply``): the packet goes as the flow's first one did."""
+
+    original: bool = True
+
+    def __str__(self) -> str:
+        return f"ct direction {'original' if self.original else 'reply'}"
+
+
+@dataclass(frozen=True, slots=True)
 class MatchSourceOnLink:
     """``fib saddr . oif type local`` (or ``!= local``): the source is the out link's own."""
 
@@ -210,6 +220,7 @@ Statement = (
     | MatchAddress
     | MatchUser
     | MatchDestinationLocal
+    | MatchFlowDirection
     | MatchSourceOnLink
     | SetMark
     | SetFlowMark

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LARGEST_FILE = 64 * 1024
 LARGEST_LIST = 8 * 1024 * 1024  # of destinations, a line each
 MOST_DESTINATIONS = 200_000
+MOST_HOSTS = 256  # each is asked for again and again
 _MOST_DOTS = 16  # tomli takes seconds for a key with thousands of dots
 _BY_KEY = {tuple(setting.key.split(".")): setting for setting in SETTINGS}
 
@@ -74,6 +75,10 @@ def parse_config(files: tuple[ConfigFile, ...]) -> Config:
     if problems:
         raise ConfigError(tuple(problems))
     config = _build(entries)
+    if len(config.traffic.host_names) > MOST_HOSTS:
+        remedy = f"at most {MOST_HOSTS}; write prefixes"
+        problem = Problem(files[-1].name, 0, "traffic.bypass", "too many names of hosts", remedy)
+        raise ConfigError((problem,))
     _check_room_for_marks(config, files)
     return config
 

@@ -172,7 +172,7 @@ def _rules_by_offset(
         yield from _override_rules(traffic.force_vpn, (VPN_SOURCES, VPN_USERS), vpn.table, family)
     if vpn and traffic.mode is Mode.FULL_TUNNEL:
         yield FULL_TUNNEL.offset, _all_but_tunnel(vpn, family)
-    if default and traffic.mode in (Mode.SELECTIVE, Mode.DIRECT):
+    if default and traffic.mode.leads_direct:
         yield (
             SELECTIVE.offset,
             RoutingRule(family, 0, MAIN_TABLE, suppress_prefix_length=_LONGEST_DEFAULT),

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.network import Family
 from byway_systemd.core.nftables import (
     Counter,
+    Direction,
     MatchAddress,
     MatchDestinationLocal,
+    MatchFlowDirection,
+    MatchFlowMark,
+    MatchLink,
     MatchState,
     MatchUser,
     NftRule,
@@ -26,7 +30,7 @@ from byway_systemd.core.nftables import (
     Statement,
     Verdict,
 )
-from byway_systemd.core.traffic import Overrides, collapse_prefixes
+from byway_systemd.core.traffic import Mode, Overrides, collapse_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +46,15 @@ _TUNNEL = "tunnel_endpoints"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The VPN (None where byway leads nothing to it) and the sets; those that are empty are not."""
+    """The VPN (None where byway leads nothing to it) and the sets; those that are empty are not.
+
+    ``answers_direct`` says that what comes in by the direct link has to be marked to be answered
+    by it, as all else goes by the VPN.
+    """
 
     vpn: Vpn | None = None
     sets: tuple[NftSet, ...] = ()
+    answers_direct: bool = False
 
     def spare_tunnel(self) -> list[NftRule]:
         """Return the rules that leave the tunnel's own packets alone: they still have a socket."""
@@ -68,6 +77,20 @@ class Selection:
     def direct_forwarded(self, mark: int, mask: int) -> list[NftRule]:
         """Return the rules for new flows that are forwarded from forced sources."""
         return self._take("direct", "sources", Side.SOURCE, mark, mask, (_FORWARDED,))
+
+    def incoming(self, index: int, mark: int, mask: int) -> list[NftRule]:
+        """Return the rule that has the direct link answer what comes in by it for this machine.
+
+        Open flows are told by their direction: a login from afar outlives the mode's change.
+        """
+        matches = (
+            MatchLink(Direction.IN, index),
+            MatchFlowDirection(),
+            MatchDestinationLocal(),
+            MatchFlowMark(mask, 0),
+        )
+        rule = NftRule("direct: flow that comes in by it", (*matches, SetFlowMark(mask, mark)))
+        return [rule] if self.answers_direct else []
 
     def vpn_destinations(self, mask: int) -> list[NftRule]:
         """Return the rules for new flows to where the VPN is to be used."""
@@ -138,7 +161,7 @@ def find_selection(
     if vpn:
         sets += _override_sets("vpn", desired.traffic.force_vpn, observed)
         sets += _address_sets(_TUNNEL, vpn.endpoints)
-    return Selection(vpn, tuple(sets))
+    return Selection(vpn, tuple(sets), desired.traffic.mode is Mode.FULL_TUNNEL)
 
 
 def _override_sets(way: str, overrides: Overrides, observed: Observed) -> Iterator[NftSet]:

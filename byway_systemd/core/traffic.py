@@ -13,7 +13,7 @@ from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.network import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 VPN_TABLE_NAME = "agvpn"
 VPN_TABLE = 11653  # the last of byway's own routing tables, `agvpn` in rt_tables.d
@@ -45,9 +45,9 @@ class Mode(StrEnum):
         }[self]
 
     @property
-    def decides(self) -> bool:
-        """Whether byway decides about traffic that nothing else does."""
-        return self is not Mode.BYPASS
+    def leads_direct(self) -> bool:
+        """Whether what nothing else decides goes by the direct link."""
+        return self in (Mode.SELECTIVE, Mode.DIRECT)
 
 
 class WhenVpnDown(StrEnum):
@@ -128,6 +128,12 @@ class Traffic:
         return frozenset(cgroup for cgroup in self.cgroups if not cgroup.startswith("/"))
 
     @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names among the destinations of both sides, sorted."""
+        values = (*self.force_direct.destinations, *self.force_vpn.destinations)
+        return tuple(sorted({value for value in values if "/" not in value}))
+
+    @property
     def sides(self) -> tuple[tuple[str, Overrides], ...]:
         """The overrides with their names in the configuration."""
         return (("force_direct", self.force_direct), ("force_vpn", self.force_vpn))
@@ -139,11 +145,6 @@ def collapse_prefixes(values: tuple[str, ...], family: Family) -> tuple[str, ...
     mark = ":" if family is Family.IPV6 else "."
     networks = (ip_network(v) for v in values if "/" in v and mark in v)
     return tuple(sorted(map(str, collapse_addresses(networks))))  # type: ignore[type-var]
-
-
-def host_names(values: Iterable[str]) -> tuple[str, ...]:
-    """Return those of ``values`` that are names of hosts, sorted."""
-    return tuple(sorted({value for value in values if "/" not in value}))
 
 
 def resolve_users(

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import AUTO
 from byway_systemd.core.desired import TABLES
-from byway_systemd.core.links import TUNNEL_KINDS, find_uplink, local_routes, routes_out
+from byway_systemd.core.links import (
+    TUNNEL_KINDS,
+    find_uplink,
+    is_tunnel,
+    local_routes,
+    routes_out,
+)
 from byway_systemd.core.network import (
     LAST_METRIC,
+    MAIN_TABLE,
     PROTOCOL_KERNEL,
     Family,
     Link,
@@ -20,6 +27,8 @@ from byway_systemd.core.network import (
 from byway_systemd.core.traffic import WhenVpnDown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed
 
@@ -118,14 +127,18 @@ def vpn_routes(vpn: Vpn, observed: Observed, *, keeps_near: bool) -> tuple[Route
     """Return everything the VPN's routing table holds, in an order in which it can be added.
 
     ``keeps_near`` copies main's routes to what is near; those by the VPN's own link are always
-    there. What goes to the tunnel's endpoints is thrown back to the rules that follow, as it would
-    go round in a loop. The last is an unreachable default, so that nothing falls through.
+    there, and so are host routes, by which VPN clients reach their servers. What goes to the
+    tunnel's endpoints is thrown back to the rules that follow, as it would go round in a loop. The
+    last is an unreachable default, so that nothing falls through.
     """
     own = vpn.link.index if vpn.link else 0
     near = [
         replace(route, table=vpn.table, protocol=PROTOCOL_KERNEL)
         for route in local_routes(observed, vpn.link)
         if keeps_near or route.link == own
+    ]
+    servers = [
+        replace(r, table=vpn.table, protocol=PROTOCOL_KERNEL) for r in _host_routes(observed)
     ]
     thrown = [_throw(prefix, vpn.table) for prefix in vpn.endpoints]
     last = [
@@ -135,11 +148,20 @@ def vpn_routes(vpn: Vpn, observed: Observed, *, keeps_near: bool) -> tuple[Route
     ]
     unique: dict[tuple[int, int, str, int, int], Route] = {}
     near.sort(key=lambda route: bool(route.gateway))
-    for route in (*thrown, *near, *vpn.defaults, *last):
+    for route in (*thrown, *near, *servers, *vpn.defaults, *last):
         # IPv6 keeps one route a link at the same metric (fe80::/64 stands on every link).
         link = route.link if route.family is Family.IPV6 else 0
         unique.setdefault((*route.slot, link), route)
     return tuple(unique.values())
+
+
+def _host_routes(observed: Observed) -> Iterator[Route]:
+    tunnels = {link.index for link in observed.links if is_tunnel(link)}
+    for route in observed.routes:
+        is_host = route.destination.endswith("/32" if route.family is Family.IPV4 else "/128")
+        by_router = route.kind is RouteKind.UNICAST and route.gateway and route.link not in tunnels
+        if route.table == MAIN_TABLE and is_host and by_router:
+            yield route
 
 
 def _throw(prefix: str, table: int) -> Route:

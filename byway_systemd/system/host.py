@@ -275,6 +275,7 @@ class Host:
         from byway_systemd.system import events  # noqa: PLC0415
         from byway_systemd.system.notify import notify  # noqa: PLC0415
         from byway_systemd.system.processes import observe_process  # noqa: PLC0415
+        from byway_systemd.system.resolver import Resolver  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
         names = (*files.CONFIG_PATHS, files.BYPASS_LIST)
@@ -282,10 +283,12 @@ class Host:
         changes = events.FileSource((self._main.absolute(),) if self._main else standard)
 
         networks, cgroups = events.open_network_sources()
+        resolver = Resolver(self._root)
 
         def load() -> Desired:
             desired = self.desired()
             cgroups.watch_cgroups(desired.traffic)
+            resolver.want(desired.traffic.host_names)
             return desired
 
         def tell(**fields: Any) -> None:
@@ -298,7 +301,7 @@ class Host:
             load=load,
             observe_process=observe_process,
             exec_events=exec_source,
-            network_events=(*networks, cgroups),
+            network_events=(*networks, cgroups, resolver),
             user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,

@@ -27,6 +27,7 @@ from byway_systemd.system.processes import (
     observe_processes,
     start_time,
 )
+from byway_systemd.system.resolver import observe_addresses
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
@@ -103,6 +104,7 @@ class Machine:
             links=links,
             routes=self._routing.observe_routes(),
             rules=self._routing.observe_rules(),
+            host_addresses=observe_addresses(self._root, desired.traffic.host_names),
             tunnels=observe_tunnels(links) if desired.traffic.uses_vpn else (),
             table=self._nftables.observe_table(_TABLE),
             sysctls=_observe_sysctls(links),

@@ -20,6 +20,7 @@ from byway_systemd.core.nftables import (
     MatchAddress,
     MatchCgroup,
     MatchDestinationLocal,
+    MatchFlowDirection,
     MatchFlowMark,
     MatchLink,
     MatchMark,
@@ -54,6 +55,7 @@ _VERDICTS = {Verdict.ACCEPT: _NF_ACCEPT, Verdict.DROP: 0, Verdict.RETURN: -5}  #
 # NF_CT_STATE_* of include/uapi/linux/netfilter/nf_conntrack_common.h
 _STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _META_MARK, _CT_MARK, _CT_STATE = ("meta", 3), ("ct", 3), ("ct", 0)  # NFT_META_*, NFT_CT_*
+_CT_DIRECTION = ("ct", 1)
 _META_PROTOCOL, _META_USER = ("meta", 15), ("meta", 10)  # NFT_META_NFPROTO, NFT_META_SKUID
 _LINKS = {Direction.IN: ("meta", 4), Direction.OUT: ("meta", 5)}  # NFT_META_IIF, NFT_META_OIF
 _EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
@@ -205,6 +207,8 @@ def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, 
             return _match_address(statement)
         case MatchUser():
             return [_load(*_META_USER), _BIG_ENDIAN_USER, _look_up(statement.set_name, member=True)]
+        case MatchFlowDirection():
+            return [_load(*_CT_DIRECTION), _compare(bytes([not statement.original]), equal=True)]
         case MatchDestinationLocal():
             return _match_type(_FIB_DESTINATION, local=statement.local)
         case MatchSourceOnLink():

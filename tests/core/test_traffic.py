@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.network import Family
-from byway_systemd.core.parse import MOST_DESTINATIONS, ConfigFile, parse_config, user_entries
+from byway_systemd.core.parse import (
+    MOST_DESTINATIONS,
+    MOST_HOSTS,
+    ConfigFile,
+    parse_config,
+    user_entries,
+)
 from byway_systemd.core.traffic import (
     Mode,
     Overrides,
     Traffic,
     Users,
     WhenVpnDown,
-    host_names,
     resolve_users,
 )
 
@@ -190,4 +195,14 @@ def test_user_entries_know_their_places() -> None:
 
 
 def test_names_of_hosts_are_told_from_prefixes() -> None:
-    assert host_names(("b.example", "192.0.2.1/32", "a.example")) == ("a.example", "b.example")
+    traffic = read(
+        '[traffic]\nbypass = ["b.example", "192.0.2.1"]\n'
+        '[traffic.force_vpn]\ndestinations = ["a.example"]'
+    )
+    assert traffic.host_names == ("a.example", "b.example")
+
+
+def test_names_of_hosts_are_bounded() -> None:
+    names = "\n".join(f"h{n}.example" for n in range(MOST_HOSTS + 1))
+    (problem,) = refused(listed=names)
+    assert "too many names" in str(problem)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.core import operations as op
-from byway_systemd.core.config import Config, Profile, WhenDown
+from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import TABLES, Desired, desire
 from byway_systemd.core.observed import Observed
 from byway_systemd.core.plan import plan
@@ -47,6 +47,7 @@ class Crossing:
 
     machine: Namespace
     container: Namespace
+    direct: Namespace
     cgroups: tuple[Path, ...]
     mount: Path
 
@@ -54,15 +55,15 @@ class Crossing:
         """Return the path of a cgroup as the configuration has it."""
         return f"/{self.cgroups[level].relative_to(self.mount)}"
 
-    def steer(self, traffic: Traffic, *, when_down: WhenDown = WhenDown.BLOCK) -> list[str]:
+    def steer(self, traffic: Traffic, *, forget: bool = True) -> list[str]:
         """Apply the plan until nothing is left to do; return the names of what was applied."""
-        profile = Profile(interface="direct0", when_down=when_down)
-        return self.converge(desire(Config(profiles=(profile,), traffic=traffic)))
+        profile = Profile(interface="direct0")
+        return self.converge(desire(Config(profiles=(profile,), traffic=traffic)), forget=forget)
 
-    def converge(self, desired: Desired) -> list[str]:
-        """Apply the plan for ``desired``."""
+    def converge(self, desired: Desired, *, forget: bool = True) -> list[str]:
+        """Apply the plan for ``desired``; with ``forget`` no open flow is known afterwards."""
         ids = tuple((self.cgroup(n), path.stat().st_ino) for n, path in enumerate(self.cgroups))
-        applied: list[str] = self.machine.run(lambda: _converge(desired, ids))
+        applied: list[str] = self.machine.run(lambda: _converge(desired, ids, forget=forget))
         return applied
 
     def step(self, traffic: Traffic, look: Callable[[], Any]) -> list[Any]:
@@ -120,9 +121,10 @@ def _plan(desired: Desired, observed: Observed) -> Iterator[op.Operation]:
     return (o for o in plan(desired, observed) if isinstance(o, _OPERATIONS))
 
 
-def _converge(desired: Desired, ids: tuple[tuple[str, int], ...]) -> list[str]:
+def _converge(desired: Desired, ids: tuple[tuple[str, int], ...], *, forget: bool) -> list[str]:
     applied: list[str] = []
-    _forget_flows()
+    if forget:
+        _forget_flows()
     with Routing() as routing, Nftables() as nftables:
         for _ in range(3):
             todo = tuple(_plan(desired, _observe(routing, nftables, ids)))

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from netns.crossing import (
 from netns.world import (
     CLIENT_DIRECT,
     CLIENT_VPN,
+    FAMILIES,
     SERVERS,
     Child,
     Namespace,
@@ -76,7 +78,7 @@ def crossing_network(cgroups: tuple[Path, ...]) -> Iterator[Crossing]:
         machine.run(lambda: _nft(_MASQUERADE))
         for version in (4, 6):
             wait_for_server(machine, version)
-        yield Crossing(machine, made["container"], cgroups, find_cgroup2())
+        yield Crossing(machine, made["container"], made["direct"], cgroups, find_cgroup2())
     finally:
         for server in servers:
             server.stop()
@@ -369,6 +371,70 @@ def test_nothing_goes_wrong_between_two_modes(
     changes = [pair for pair in pairwise(undecided) if pair[0] != pair[1]]
     assert (undecided[0], undecided[-1]) == (before, after)
     assert len(changes) == (before != after)
+
+
+def _connect_from_afar(version: int, address: tuple[str, int]) -> socket.socket:
+    """Return a connection from an address that is not near."""
+    client = socket.socket(FAMILIES[version])
+    client.bind((SERVERS[version], 0))
+    client.settimeout(3)
+    try:
+        client.connect(address)
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def _log_in(version: int, address: tuple[str, int]) -> bytes:
+    """Return the server's answer, once there is a server."""
+    for _ in range(50):
+        with suppress(ConnectionRefusedError), _connect_from_afar(version, address) as client:
+            client.send(b"?")
+            return client.recv(1)
+        time.sleep(0.02)
+    return b""
+
+
+@BOTH
+def test_a_login_by_the_direct_link_outlives_every_mode(crossing: Crossing, version: int) -> None:
+    """One that is open goes on, and a new one is answered by the link it came in by."""
+    crossing.steer(_traffic(Mode.BYPASS))
+    address = (CLIENT_DIRECT[version], 7200)
+    modes = (Mode.FULL_TUNNEL, Mode.SELECTIVE, Mode.DIRECT, Mode.FULL_TUNNEL)
+
+    def serve() -> int:
+        served = 0
+        with socket.create_server(address, family=FAMILIES[version]) as server:
+            server.settimeout(20)
+            for _ in range(len(modes) + 1):
+                connection, _peer = server.accept()
+                with connection:
+                    while connection.recv(1):
+                        connection.send(b".")
+                        served += 1
+        return served
+
+    server = crossing.machine.start(serve)
+    assert crossing.direct.run(lambda: _log_in(version, address)) == b"."
+    for mode in modes:
+        ready, told = os.pipe(), os.pipe()
+
+        def talk(ready: tuple[int, int] = ready, told: tuple[int, int] = told) -> bytes:
+            with _connect_from_afar(version, address) as client:
+                client.send(b"?")
+                first = client.recv(1)
+                os.write(ready[1], b".")
+                os.read(told[0], 1)
+                client.send(b"?")
+                return first + client.recv(1)
+
+        child = crossing.direct.start(talk)
+        os.read(ready[0], 1)
+        crossing.steer(_traffic(mode), forget=False)
+        os.write(told[1], b".")
+        assert child.result() == b"..", mode
+    assert server.result() == 1 + 2 * len(modes)
 
 
 def test_100_000_prefixes_are_one_set(crossing: Crossing) -> None:
