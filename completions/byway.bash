@@ -128,7 +128,8 @@ _byway_reply() {
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run plan apply reconcile config generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run mode bypass plan apply reconcile config generate daemon --help --version --config" "$word" ;;
+        "bypass") _byway_words "list add remove clear --help" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
         "status")
             _byway_words "--json --help --config" "$word" ;;
@@ -144,6 +145,16 @@ _byway_reply() {
                 return
             fi
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --user --help --config" "$word"; else _byway_command "$word"; fi ;;
+        "mode" | "mode "*)
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--runtime --json --help --config" "$word"; else _byway_words "bypass full_tunnel selective direct" "$word"; fi ;;
+        "bypass list")
+            _byway_words "--json --help --config" "$word" ;;
+        "bypass add" | "bypass add "*)
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_nothing "$word"; fi ;;
+        "bypass remove" | "bypass remove "*)
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_nothing "$word"; fi ;;
+        "bypass clear")
+            _byway_words "--help --config" "$word" ;;
         "plan")
             _byway_words "--json --help --config" "$word" ;;
         "apply")

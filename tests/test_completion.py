@@ -42,6 +42,9 @@ OFFERED = {
     "byway run cat /etc/hostnam": ["/etc/hostname"],
     "byway run -- -": [],
     "byway config check extra ''": [],
+    "byway mode f": ["full_tunnel"],
+    "byway mode --r": ["--runtime"],
+    "byway bypass ''": ["list", "add", "remove", "clear", "--help"],
 }
 FAKE_LIST = """
 byway() { printf '%s\\n' /usr/bin/curl '/opt/a b/app  (there is no such file)' unit:ssh.service; }

@@ -79,10 +79,11 @@ def test_example_file_shows_the_defaults() -> None:
     listed = plain.profiles[0].apps
     assert replace(full.profiles[0], apps=listed) == plain.profiles[0]
     assert full.profiles[0].apps[: len(listed)] == listed
-    assert (full.mark_mask, full.priority, full.gate) == (
+    assert (full.mark_mask, full.priority, full.gate, full.traffic) == (
         plain.mark_mask,
         plain.priority,
         plain.gate,
+        plain.traffic,
     )
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import Config, Profile, WhenDown
 from byway_systemd.core.desired import TABLES, Desired, desire
-from byway_systemd.core.network import Family, Link, Route, RouteKind, RoutingRule
+from byway_systemd.core.network import Family, Link, Route, RouteKind, RoutingRule, Tunnel
 from byway_systemd.core.observed import Executable, Group, Observed, Process, Service, UserManager
+from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
 
 LO = Link(1, "lo", loopback=True, addresses=("127.0.0.1/8", "::1/128"))
 WLAN = Link(2, "wlan0", addresses=("192.168.1.10/24", "2001:db8:1::10/64"))
@@ -77,11 +78,39 @@ _profiles = st.builds(
 _named = st.builds(
     Profile, name=st.just("lte"), interface=_interfaces, when_down=st.sampled_from(WhenDown)
 )
+_few = ("172.17.0.0/16", "192.168.1.0/24", "2001:db8:9::/48")
+_many = tuple(f"198.51.100.{n}/32" for n in range(0, 200, 2))
+_overrides = st.builds(
+    Overrides,
+    subnets=st.sampled_from([(), _few[:1], _few, _many]),
+    uids=st.sampled_from(
+        [
+            (),
+            (Users(1000, 1000),),
+            (Users(0, 5), Users(7, 9)),
+            tuple(Users(n, n) for n in range(0, 300, 2)),
+        ]
+    ),
+    cgroups=st.sampled_from([(), ("/a.slice",), ("x.service", "/gone.slice"), ("/byway.slice",)]),
+    destinations=st.sampled_from([(), ("203.0.113.9/32", "2001:db8:9::/48", "relay.example")]),
+)
+_traffic = st.just(Traffic()) | st.builds(
+    Traffic,
+    mode=st.sampled_from(Mode),
+    vpn_interface=st.sampled_from(["auto", "wg0", "gone0", "wlan0"]),
+    auto_local_bypass=st.booleans(),
+    when_vpn_down=st.sampled_from(WhenVpnDown),
+    force_direct=_overrides,
+    force_vpn=_overrides,
+)
 configs = st.builds(
-    lambda default, named, reconcile: Config(profiles=(default, *named), reconcile=reconcile),
+    lambda default, named, reconcile, traffic: Config(
+        profiles=(default, *named), reconcile=reconcile, traffic=traffic
+    ),
     _profiles,
     st.lists(_named, max_size=1),
     st.sampled_from([0, 5_000_000]),
+    _traffic,
 )
 desireds = st.builds(
     lambda config, files, generated: desire(
@@ -92,7 +121,9 @@ desireds = st.builds(
     st.booleans(),
 ) | st.just(Desired.empty())
 
-_prefixes4 = st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "172.17.0.0/16", "203.0.113.9/32"])
+_prefixes4 = st.sampled_from(
+    ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/8", "172.17.0.0/16", "203.0.113.9/32"]
+)
 _prefixes6 = st.sampled_from(["::/0", "fd00::/8", "2001:db8:9::9/128", "fe80::/64"])
 
 
@@ -101,7 +132,7 @@ def _routes(family: Family, prefixes: st.SearchStrategy[str]) -> st.SearchStrate
     return st.builds(
         Route,
         family=st.just(family),
-        table=st.sampled_from([254, 52, 51820, TABLES[0], TABLES[1]]),
+        table=st.sampled_from([254, 52, 51820, TABLES[0], TABLES[1], TABLES[-1]]),
         destination=prefixes,
         kind=st.sampled_from([RouteKind.UNICAST, RouteKind.UNREACHABLE]),
         gateway=st.sampled_from(["", gateway]),
@@ -175,6 +206,7 @@ observeds = st.builds(
             (("/byway.slice", 77),),
             (("/byway.slice", 77), ("/a.slice/c.scope", 78), ("/byway.slice/x.service", 79)),
             (("/byway.slice", 77), (f"{ALICE}/byway.slice", 80)),
+            (("/byway.slice", 77), ("/a.slice", 81), ("/system.slice/x.service", 82)),
         ]
     ),
     markers=st.sampled_from([(), (("/byway.slice", 0x01000000),), (("/byway.slice", 5),)]),
@@ -200,6 +232,11 @@ observeds = st.builds(
     ),
     active_units=st.sampled_from([(), ("byway-reconcile.timer",), ("byway-holder@7.service",)]),
     failed_units=st.sampled_from([(), ("byway-holder@1000.service",)]),
+    tunnels=st.sampled_from(
+        [(), (Tunnel(4, 51820, ("203.0.113.9/32",)),), (Tunnel(4, 0, ("2001:db8:9::9/128",)),)]
+    ),
+    named_cgroups=st.sampled_from([(), (("x.service", "/system.slice/x.service"),)]),
+    host_addresses=st.sampled_from([(), (("relay.example", "192.0.2.9/32"),)]),
     empty_scopes=st.sampled_from([(), ("byway-curl-1-2.scope",)]),
     empty_homes=st.sampled_from([(), (f"{ALICE}/byway.slice/byway-apps.service/lte/moved-1",)]),
 )

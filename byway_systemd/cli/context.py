@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from byway_systemd.core.config import Config
@@ -36,6 +37,19 @@ class Context(Protocol):
 
     def write_config(self, text: str) -> None:
         """Replace the main file."""
+
+    @property
+    def runtime_mode_name(self) -> str:
+        """The drop-in that sets the mode until the next boot; empty where drop-ins do not count."""
+
+    def write_runtime_mode(self, text: str) -> None:
+        """Write that drop-in, or remove it when ``text`` is empty."""
+
+    def bypass_text(self) -> str:
+        """Return the text of the list of bypassed destinations, empty when there is none."""
+
+    def change_bypass(self, change: Callable[[str], str]) -> None:
+        """Replace the list's text by what ``change`` makes of it; nobody else does meanwhile."""
 
     def edit_text(self, text: str) -> str:
         """Let the user edit ``text`` in an editor; return what was saved."""

@@ -84,9 +84,24 @@ def _write_status(status: dict[str, Any]) -> None:
             for profile in status["profiles"]
         ],
     )
+    _write_traffic(status["traffic"])
     _write_apps(status)
     for warning in status["warnings"]:
         write(paint("warning: ", "yellow") + printable(warning))
+
+
+def _write_traffic(traffic: dict[str, Any]) -> None:
+    """Say the mode, and where the VPN is, unless all is as without the traffic section."""
+    counts = [(side, sum(one.values())) for side, one in traffic["overrides"].items()]
+    if traffic["mode"] == "bypass" and not any(count for _, count in counts):
+        return
+    parts = [f"mode {traffic['mode']}"]
+    if vpn := traffic["vpn"]:
+        state = "up" if vpn["usable"] else f"down, {vpn['when_down']}"
+        parts.append(f"VPN {vpn['link'] or vpn['interface']} ({state})")
+    parts += [f"{side} {count}" for side, count in counts if count]
+    write()
+    write(", ".join(parts))
 
 
 def _write_apps(status: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from byway_systemd.cli.output import write
 from byway_systemd.core.config import DEFAULT_PROFILE
+from byway_systemd.core.traffic import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,14 @@ _APPS = (
 _USER = (
     ("-u", "--user"),
     {"default": "", "metavar": "NAME", "help": "run it as this user instead of root"},
+)
+_DESTINATIONS = (
+    ("destinations",),
+    {
+        "nargs": "+",
+        "metavar": "DESTINATION",
+        "help": "an address, a prefix, or a host's name",
+    },
 )
 _DRY_RUN = (("-n", "--dry-run"), {"action": "store_true", "help": "only show the plan"})
 
@@ -79,6 +88,34 @@ VERBS: tuple[Verb, ...] = (
             _PROFILE,
             _USER,
             (("command",), {"nargs": argparse.REMAINDER, "metavar": "CMD", "help": "the command"}),
+        ),
+    ),
+    Verb(
+        "mode",
+        "show or change where all goes that nothing else decides",
+        "traffic:mode",
+        (
+            (
+                ("mode",),
+                {
+                    "nargs": "?",
+                    "choices": tuple(map(str, Mode)),
+                    "metavar": "MODE",
+                    "help": ", ".join(Mode),
+                },
+            ),
+            (("--runtime",), {"action": "store_true", "help": "until the next boot only"}),
+            _JSON,
+        ),
+    ),
+    Verb(
+        "bypass",
+        "show or change the destinations that never use the VPN",
+        verbs=(
+            Verb("list", "list them", "traffic:bypass_list", (_JSON,)),
+            Verb("add", "add destinations", "traffic:bypass_add", (_DESTINATIONS,)),
+            Verb("remove", "remove destinations", "traffic:bypass_remove", (_DESTINATIONS,)),
+            Verb("clear", "empty the list", "traffic:bypass_clear"),
         ),
     ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),

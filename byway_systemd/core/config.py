@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -16,6 +16,18 @@ from byway_systemd.core.apps import (
     refuse_control_characters,
 )
 from byway_systemd.core.durations import parse_duration
+from byway_systemd.core.traffic import (
+    VPN_TABLE_NAME,
+    Mode,
+    Traffic,
+    WhenVpnDown,
+    read_boolean,
+    read_cgroup,
+    read_destination,
+    read_subnet,
+    read_users,
+    read_vpn_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,13 +118,15 @@ class Config:
     gate: Switch = Switch.AUTO
     on_move: OnMove = OnMove.RESET
     socket_marker: Switch = Switch.AUTO
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One key: its dotted name (``*`` for a profile's name), how it reads, and what it means.
 
-    ``is_list`` settings append across files and are read element by element.
+    ``is_list`` settings append across files and are read element by element; with ``splits`` a text
+    of several elements may stand for a list.
     """
 
     key: str
@@ -120,6 +134,7 @@ class Setting:
     default: str
     meaning: str
     is_list: bool = False
+    splits: bool = False
 
 
 def _text(value: object, what: str = "text") -> str:
@@ -177,7 +192,8 @@ def _read_gateway(family: type[IPv4Address | IPv6Address]) -> Callable[[object],
 
 
 def _read_choice(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
-    names = " or ".join(f'"{choice}"' for choice in choices)
+    *others, last = (f'"{choice}"' for choice in choices)
+    names = f"{', '.join(others)} or {last}"
 
     def read(value: object) -> StrEnum:
         try:
@@ -226,6 +242,38 @@ _LINK_SETTINGS = (
     ),
 )
 
+
+def _list(key: str, read: Callable[[object], object], meaning: str) -> Setting:
+    return Setting(key, read, "[]", meaning, is_list=True, splits=True)
+
+
+_TRAFFIC_SETTINGS = (
+    Setting("mode", _read_choice(Mode), Mode.BYPASS, "where all goes that nothing else decides"),
+    Setting("vpn_interface", _read_interface, AUTO, "the VPN's link; auto: the tunnel there is"),
+    Setting("vpn_table", read_vpn_table, VPN_TABLE_NAME, "the routing table of the VPN's link"),
+    Setting("auto_local_bypass", read_boolean, "true", "keep LANs and containers off the VPN"),
+    Setting(
+        "when_vpn_down",
+        _read_choice(WhenVpnDown),
+        WhenVpnDown.BLOCK,
+        "while the VPN is down: block what is for it, or let it go direct",
+    ),
+    _list("bypass", read_destination, "destinations that never use the VPN"),
+    *(
+        setting
+        for side, way in (
+            ("force_direct", "leave by the direct link"),
+            ("force_vpn", "use the VPN"),
+        )
+        for setting in (
+            _list(f"{side}.subnets", read_subnet, f"sources that {way}"),
+            _list(f"{side}.uids", read_users, f"users whose programs {way}"),
+            _list(f"{side}.cgroups", read_cgroup, f"cgroups and units that {way}"),
+        )
+    ),
+    _list("force_vpn.destinations", read_destination, "destinations that use the VPN"),
+)
+
 SETTINGS: tuple[Setting, ...] = (
     *_PROFILE_SETTINGS,
     _APP_TABLES,
@@ -235,6 +283,7 @@ SETTINGS: tuple[Setting, ...] = (
         Setting(f"profile.*.{s.key}", s.read, s.default, s.meaning, s.is_list)
         for s in (*_PROFILE_SETTINGS, _APP_TABLES, *_LINK_SETTINGS)
     ),
+    *(replace(setting, key=f"traffic.{setting.key}") for setting in _TRAFFIC_SETTINGS),
     Setting("placement.gate", _read_choice(Switch), Switch.AUTO, "hold an exec until it is placed"),
     Setting(
         "placement.on_move",

@@ -19,7 +19,7 @@ from byway_systemd.core.operations import (
     ReturnProcess,
     UpdateSet,
 )
-from byway_systemd.core.steering import RELEASED
+from byway_systemd.core.steering import FORCED_VPN, RELEASED
 from byway_systemd.core.users import session_uid
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _object(operation: Operation) -> str:  # noqa: PLR0911 - one case a kind of 
             changes = [f"+{element}" for element in add] + [f"-{element}" for element in remove]
             return f"{name} {' '.join(changes[:4])}{' ...' if len(changes) > 4 else ''}"
         case CutOver(path=path, profile=profile):
-            whom = {"": "nobody", RELEASED: "the VPN"}.get(profile, profile)
+            whom = {"": "nobody", RELEASED: "the VPN", FORCED_VPN: "the VPN"}.get(profile, profile)
             return f"{path} to {whom}"
         case PlaceProcess(pid=pid, name=name, slice=slice_, home=home):
             whose = f" of user {session_uid(home)}" if home else ""
@@ -95,9 +95,17 @@ def describe_route(route: Route) -> str:
 
 def describe_rule(rule: RoutingRule) -> str:
     """Return a routing rule much as ip-rule(8) shows it."""
-    mark = f"fwmark {rule.mark:#x}/{rule.mask:#x} " if rule.mask else ""
+    selectors = "not " if rule.inverted else ""
+    if rule.source:
+        selectors += f"from {rule.source} "
+    if rule.mask:
+        selectors += f"fwmark {rule.mark:#x}/{rule.mask:#x} "
+    if rule.first_uid >= 0:
+        selectors += f"uidrange {rule.first_uid}-{rule.last_uid} "
     family = " (IPv6)" if rule.family is Family.IPV6 else ""
-    return f"{rule.preference}: {mark}lookup {rule.table}{family}"
+    suppressed = rule.suppress_prefix_length
+    but = f" suppress_prefixlength {suppressed}" if suppressed >= 0 else ""
+    return f"{rule.preference}: {selectors}lookup {rule.table}{but}{family}"
 
 
 def link_name(index: int, observed: Observed) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import GATE_SERVICE, Config, OnMove, Switch
+from byway_systemd.core.traffic import VPN_TABLE, Traffic
 from byway_systemd.core.users import digest_placements
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 TABLE_NAME = "byway"  # of the nftables table
 FIRST_TABLE = 11590  # the default profile's routing table, `byway` in rt_tables.d
-TABLES = range(FIRST_TABLE, FIRST_TABLE + 64)  # byway's own: nothing else may use them
+TABLES = range(FIRST_TABLE, VPN_TABLE + 1)  # byway's own: nothing else may use them
 RECONCILE_TIMER = "byway-reconcile.timer"
 DROP_IN = "50-byway.conf"
 MARKER_DROP_IN = "60-byway-marker.conf"  # the generator leaves it out where nothing is pinned
@@ -55,6 +56,7 @@ class Desired:
     marks_sockets: bool = False
     resets_sockets: bool = True
     gate_reason: str = ""
+    traffic: Traffic = field(default_factory=Traffic)
 
     @classmethod
     def empty(cls) -> Desired:
@@ -65,6 +67,20 @@ class Desired:
     def profiles(self) -> tuple[Profile, ...]:
         """The profiles, the default one first."""
         return tuple(exit_.profile for exit_ in self.exits)
+
+    @property
+    def vpn_mark(self) -> int:
+        """The mark of what is forced to the VPN."""
+        return 2 * (self.mark_mask & -self.mark_mask)
+
+    @property
+    def released_mark(self) -> int:
+        """The mark of sockets that stand in a slice and go as if byway were not there.
+
+        While byway leads nothing to the VPN, that is the VPN's, and else one that nothing looks at:
+        all ones, which no profile has.
+        """
+        return self.mark_mask if self.traffic.uses_vpn else self.vpn_mark
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -83,7 +99,7 @@ def desire(
     """Return the state ``config`` asks for.
 
     The unit of the marks is the lowest bit of the mask: 1 is direct, 2 is the VPN's, named profiles
-    follow from 3.
+    follow from 3; all ones stay free.
     """
     unit = config.mark_mask & -config.mark_mask
     exits = tuple(
@@ -104,6 +120,7 @@ def desire(
         gate_reason=_why_no_gate(config, runs_units=runs_units),
         runs_holders=runs_units,
         user_placements=digest_placements(user_unit_files) if has_generator else "",
+        traffic=config.traffic,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tomlkit
+import tomlkit.exceptions
 
 from byway_systemd.core.apps import App, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
@@ -51,6 +52,25 @@ def remove_app(text: str, app: App) -> str:
                 del tables[index]
                 return str(tomlkit.dumps(document))
     raise NotFoundError(f"not listed in this file: {app}")
+
+
+def set_mode(text: str, mode: str) -> str:
+    """Return the file's text with ``traffic.mode`` set to ``mode``; raise UsageError.
+
+    A key that is there keeps its place and its comment.
+    """
+    try:
+        document: Any = tomlkit.parse(text)
+    except tomlkit.exceptions.ParseError as error:
+        raise UsageError(f"not valid TOML: {error} (byway config check)") from None
+    traffic = document.get("traffic")
+    if traffic is None:
+        document["traffic"] = tomlkit.table()
+        traffic = document["traffic"]
+    elif not hasattr(traffic, "keys"):
+        raise UsageError("traffic is not a table in this file (byway config check)")
+    traffic["mode"] = mode
+    return _with_line_ends_of(text, tomlkit.dumps(document))
 
 
 def _with_line_ends_of(before: str, after: str) -> str:

@@ -134,6 +134,14 @@ def _find_defaults(
     configured = profile.gateway if family is Family.IPV4 else profile.gateway6
     if configured != AUTO:
         return (_default_by(family, link, configured),) if link.up else ()
+    return routes_out(family, link, observed)
+
+
+def routes_out(family: Family, link: Link, observed: Observed) -> tuple[Route, ...]:
+    """Return the default routes by ``link`` of main, else of any table, else what leads out by it.
+
+    That is the router that host routes go by, and on a point-to-point link none.
+    """
     on_link = [
         route
         for route in observed.routes

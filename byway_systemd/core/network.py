@@ -125,3 +125,15 @@ class RoutingRule:
     inverted: bool = False
     protocol: int = PROTOCOL_KERNEL
     has_other_selectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A WireGuard link: the mark of its encrypted packets (0 for none), and its peers' endpoints.
+
+    ``endpoints`` are prefixes of full length, sorted.
+    """
+
+    link: int
+    mark: int = 0
+    endpoints: tuple[str, ...] = ()

@@ -28,9 +28,10 @@ class Direction(StrEnum):
 
 
 class SetKind(StrEnum):
-    """What a set holds: cgroup ids (u64) or address prefixes (interval sets)."""
+    """What a set holds: cgroup ids (u64), or address prefixes or user ids (interval sets)."""
 
     CGROUP = "cgroupsv2"
+    USER = "uid"
     IPV4 = "ipv4_addr"
     IPV6 = "ipv6_addr"
 
@@ -133,6 +134,36 @@ class MatchAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchUser:
+    """``meta skuid @SET``: the user id of the socket that sends."""
+
+    set_name: str
+
+    def __str__(self) -> str:
+        return f"meta skuid @{self.set_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchDestinationLocal:
+    """``fib daddr type local`` (or ``!= local``): the packet is for this machine."""
+
+    local: bool = True
+
+    def __str__(self) -> str:
+        return f"fib daddr type {'' if self.local else '!= '}local"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchFlowDirection:
+    """``ct direction original`` (or ``reply``): the packet goes as the flow's first one did."""
+
+    original: bool = True
+
+    def __str__(self) -> str:
+        return f"ct direction {'original' if self.original else 'reply'}"
+
+
+@dataclass(frozen=True, slots=True)
 class MatchSourceOnLink:
     """``fib saddr . oif type local`` (or ``!= local``): the source is the out link's own."""
 
@@ -187,6 +218,9 @@ Statement = (
     | MatchCgroup
     | MatchLink
     | MatchAddress
+    | MatchUser
+    | MatchDestinationLocal
+    | MatchFlowDirection
     | MatchSourceOnLink
     | SetMark
     | SetFlowMark
@@ -227,7 +261,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class NftSet:
-    """A named set. Elements: cgroup ids as decimal text, or canonical non-overlapping prefixes."""
+    """A named set.
+
+    Elements: cgroup ids as decimal text, canonical non-overlapping prefixes, or ranges of user ids
+    (``5-9``, ``5-5``) that neither overlap nor touch.
+    """
 
     name: str
     kind: SetKind

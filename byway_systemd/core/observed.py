@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from byway_systemd.core.apps import App
-    from byway_systemd.core.network import Link, Route, RoutingRule
+    from byway_systemd.core.network import Link, Route, RoutingRule, Tunnel
     from byway_systemd.core.nftables import TableOutline
 
 
@@ -108,6 +108,8 @@ class UserManager:
 class Observed:
     """Everything a plan compares with.
 
+    ``tunnels`` are the WireGuard links. ``named_cgroups`` are (name, path) of the cgroups that have
+    a name that the overrides ask for, ``host_addresses`` (name, prefix) of the hosts.
     ``cgroup_ids`` are (path, id) of the slices that exist, ``markers`` (path, mark) of byway's
     programs on them; ``marker_fault`` says why the kernel cannot have any. ``cut_over`` are (path,
     profile) of the cgroups whose open sockets have been made to follow it. ``sysctls`` are (key,
@@ -122,6 +124,7 @@ class Observed:
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[RoutingRule, ...] = ()
+    tunnels: tuple[Tunnel, ...] = ()
     table: TableOutline | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
     saved_sysctls: tuple[tuple[str, str], ...] = ()
@@ -143,3 +146,5 @@ class Observed:
     gate_note: str = ""
     empty_scopes: tuple[str, ...] = ()
     empty_homes: tuple[str, ...] = ()
+    named_cgroups: tuple[tuple[str, str], ...] = ()
+    host_addresses: tuple[tuple[str, str], ...] = ()

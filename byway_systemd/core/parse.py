@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 
@@ -24,18 +24,29 @@ from byway_systemd.core.config import (
 )
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.locate import Path, locate_line
+from byway_systemd.core.traffic import Traffic, Users, split_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LARGEST_FILE = 64 * 1024
+LARGEST_LIST = 8 * 1024 * 1024  # of destinations, a line each
+MOST_DESTINATIONS = 200_000
+MOST_HOSTS = 256  # each is asked for again and again
 _MOST_DOTS = 16  # tomli takes seconds for a key with thousands of dots
 _BY_KEY = {tuple(setting.key.split(".")): setting for setting in SETTINGS}
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """One file: its name as people know it and its text."""
+    """One file: its name as people know it and its text.
+
+    A list is not TOML, but the destinations of ``traffic.bypass``, a line each.
+    """
 
     name: str
     text: str
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ def parse_config(files: tuple[ConfigFile, ...]) -> Config:
     for file in files:
         _read_file(file, entries, problems)
     _refuse_duplicates(entries, problems)
+    _refuse_both_sides(entries, problems)
     if len({entry.profile for entry in entries}) > MOST_PROFILES:
         problems.append(
             Problem(files[-1].name, 0, "profile", "too many profiles", f"at most {MOST_PROFILES}")
@@ -63,16 +75,29 @@ def parse_config(files: tuple[ConfigFile, ...]) -> Config:
     if problems:
         raise ConfigError(tuple(problems))
     config = _build(entries)
+    if len(config.traffic.host_names) > MOST_HOSTS:
+        remedy = f"at most {MOST_HOSTS}; write prefixes"
+        problem = Problem(files[-1].name, 0, "traffic.bypass", "too many names of hosts", remedy)
+        raise ConfigError((problem,))
     _check_room_for_marks(config, files)
     return config
 
 
 def app_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
     """Return the entries of every ``apps`` list in ``files``, which must be valid."""
+    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, App))
+
+
+def user_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
+    """Return the entries of every ``uids`` list in ``files``, which must be valid."""
+    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Users))
+
+
+def _all_entries(files: tuple[ConfigFile, ...]) -> list[Entry]:
     entries: list[Entry] = []
     for file in files:
         _read_file(file, entries, [])
-    return tuple(entry for entry in entries if isinstance(entry.value, App))
+    return entries
 
 
 def problem_at(entry: Entry, message: str, remedy: str) -> Problem:
@@ -81,12 +106,33 @@ def problem_at(entry: Entry, message: str, remedy: str) -> Problem:
 
 
 def _read_file(file: ConfigFile, entries: list[Entry], problems: list[Problem]) -> None:
+    if file.is_list:
+        _read_list(file, entries, problems)
+        return
     try:
         table = _load(file)
     except ConfigError as error:
         problems.extend(error.problems)
         return
     _read_table(file, table, (), entries, problems)
+
+
+def _read_list(file: ConfigFile, entries: list[Entry], problems: list[Problem]) -> None:
+    """Read destinations, a line each; what follows a ``#`` is a comment."""
+    setting = _BY_KEY[("traffic", "bypass")]
+    lines = file.text.split("\n") if len(file.text) <= LARGEST_LIST else []
+    if len(file.text) > LARGEST_LIST or len(lines) > MOST_DESTINATIONS:
+        message = f"more than 8 MiB or {MOST_DESTINATIONS} lines"
+        problems.append(Problem(file.name, 0, "", message, "remove some"))
+        return
+    for number, line in enumerate(lines, 1):
+        if text := line.partition("#")[0].strip():
+            try:
+                value = setting.read(text)
+            except RefusedError as error:
+                problems.append(_problem(file, (number,), str(error), error.remedy))
+            else:
+                entries.append(Entry(file, (number,), setting, DEFAULT_PROFILE, value))
 
 
 def _load(file: ConfigFile) -> dict[str, Any]:
@@ -150,17 +196,28 @@ def _read_value(raw: Entry, entries: list[Entry], problems: list[Problem]) -> No
     if not raw.setting.is_list:
         entries.append(replace(raw, value=raw.setting.read(raw.value)))
         return
-    if not isinstance(raw.value, list):
-        tables = "write [[app]] above its keys, or apps = [...]"
-        remedy = tables if raw.path[-1] == "app" else f'write {raw.path[-1]} = ["...", "..."]'
-        raise RefusedError(f"not a list: {raw.value!r}", remedy)
-    for index, element in enumerate(raw.value):
-        place: Path = (*raw.path, index)
+    for place, element in _elements(raw):
         try:
             entries.append(replace(raw, path=place, value=raw.setting.read(element)))
         except RefusedError as error:
             inner = (*place, *error.within)
             problems.append(_problem(raw.file, inner, str(error), error.remedy))
+
+
+def _elements(raw: Entry) -> Iterator[tuple[Path, object]]:
+    """Yield the elements of a list, and where each stands; a text may hold several."""
+    if raw.setting.splits and isinstance(raw.value, str):
+        for part in split_values(raw.value):
+            yield raw.path, part
+        return
+    if not isinstance(raw.value, list):
+        tables = "write [[app]] above its keys, or apps = [...]"
+        remedy = tables if raw.path[-1] == "app" else f'write {raw.path[-1]} = ["...", "..."]'
+        raise RefusedError(f"not a list: {raw.value!r}", remedy)
+    for index, element in enumerate(raw.value):
+        several = raw.setting.splits and isinstance(element, str)
+        for part in (several and split_values(element)) or [element]:
+            yield (*raw.path, index), part
 
 
 def _unknown(file: ConfigFile, path: tuple[str, ...]) -> Problem:
@@ -187,10 +244,53 @@ def _refuse_duplicates(entries: list[Entry], problems: list[Problem]) -> None:
             problems.append(problem_at(entry, f"listed twice: {entry.value}", f"it is in {where}"))
 
 
-def _build(entries: list[Entry]) -> Config:
+def _refuse_both_sides(entries: list[Entry], problems: list[Problem]) -> None:
+    """One value cannot be forced both to the direct link and to the VPN."""
+    seen: dict[tuple[str, Any], Entry] = {}
+    for entry in entries:
+        place = _override(entry.setting)
+        if place is None:
+            continue
+        side, field = place
+        first = seen.setdefault((field, entry.value), entry)
+        other = _override(first.setting)
+        if other is not None and other[0] != side:
+            where = f"{first.file.name}, {_render_path(first.path)}"
+            message = f"forced both ways: {str(entry.value)!r}"
+            problems.append(problem_at(entry, message, f"it is in {where}: remove one of them"))
+
+
+def _override(setting: Setting) -> tuple[str, str] | None:
+    """Return the side and the field of a setting that lists overrides, None for any other."""
+    if setting.key == "traffic.bypass":
+        return "force_direct", "destinations"
+    table, side, *field = (*setting.key.split("."), "")
+    return (side, field[0]) if table == "traffic" and len(field) > 1 else None
+
+
+def _build_traffic(entries: list[Entry]) -> Traffic:
     plain: dict[str, Any] = {}
+    listed: dict[tuple[str, str], dict[Any, None]] = {}
+    for entry in entries:
+        if place := _override(entry.setting):
+            listed.setdefault(place, {})[entry.value] = None
+        elif entry.setting.key.startswith("traffic."):
+            plain[entry.setting.key.removeprefix("traffic.")] = entry.value
+    sides: dict[str, Any] = {
+        name: replace(
+            overrides, **{field: tuple(v) for (side, field), v in listed.items() if side == name}
+        )
+        for name, overrides in Traffic().sides
+    }
+    return Traffic(**plain, **sides)
+
+
+def _build(entries: list[Entry]) -> Config:
+    plain: dict[str, Any] = {"traffic": _build_traffic(entries)}
     profiles: dict[str, dict[str, Any]] = {DEFAULT_PROFILE: {}}
     for entry in entries:
+        if entry.setting.key.startswith("traffic."):
+            continue
         section, _, key = entry.setting.key.rpartition(".")
         if section in ("kernel", "placement") or key == "reconcile":
             plain[key] = entry.value
@@ -217,6 +317,8 @@ def _check_room_for_marks(config: Config, files: tuple[ConfigFile, ...]) -> None
 
 
 def _problem(file: ConfigFile, path: Path, message: str, remedy: str) -> Problem:
+    if file.is_list:
+        return Problem(file.name, int(path[0]), "", message, remedy)
     return Problem(file.name, locate_line(file.text, path), _render_path(path), message, remedy)
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.config import GATE_SERVICE
+from byway_systemd.core.config import DEFAULT_PROFILE, GATE_SERVICE
 from byway_systemd.core.desired import RECONCILE_TIMER, TABLE_NAME, TABLES
 from byway_systemd.core.firewall import build_table
 from byway_systemd.core.links import Uplink, steering_uplinks, table_routes
-from byway_systemd.core.network import Family
+from byway_systemd.core.network import Family, RouteKind
 from byway_systemd.core.operations import (
     AddRoute,
     AddRule,
@@ -41,15 +41,17 @@ from byway_systemd.core.operations import (
     WriteUnitFile,
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
-from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule, mark_rules
+from byway_systemd.core.rules import describe_purpose, is_own_rule, plan_rules
+from byway_systemd.core.selection import find_selection
 from byway_systemd.core.steering import find_steering, is_below, starts_holder
 from byway_systemd.core.users import holder_unit, is_holder_unit
+from byway_systemd.core.vpn import Vpn, find_vpn, vpn_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.network import Route, RoutingRule
+    from byway_systemd.core.network import Route
     from byway_systemd.core.nftables import NftTable, TableOutline
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.steering import Steering
@@ -58,12 +60,13 @@ if TYPE_CHECKING:
 def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     """Return the operations, in order; none when everything is in sync."""
     uplinks = steering_uplinks(desired, observed)
+    vpn = find_vpn(desired, observed)
     up_files, down_files = _plan_unit_files(desired, observed)
-    up_routes, down_routes = _plan_routes(uplinks, observed)
-    up_rules, down_rules = _plan_rules(desired, uplinks, observed)
+    up_routes, down_routes = _plan_routes(desired, uplinks, vpn, observed)
+    up_rules, down_rules = _plan_rules(desired, uplinks, vpn, observed)
     steering = find_steering(desired, observed)
-    up_table, down_table = _plan_table(desired, uplinks, steering, observed)
-    up_sysctls, down_sysctls = _plan_sysctls(uplinks, observed)
+    up_table, down_table = _plan_table(desired, (uplinks, vpn), steering, observed)
+    up_sysctls, down_sysctls = _plan_sysctls(uplinks, vpn, observed)
     attached, detached = _plan_markers(desired, steering, observed)
     followed, let_go = _plan_open_sockets(desired, steering, observed)
     return (
@@ -151,17 +154,16 @@ def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
         yield RemoveCgroup(cgroup, "its processes are gone")
 
 
-def wanted_sysctls(uplinks: tuple[Uplink, ...]) -> dict[str, str]:
+def wanted_sysctls(uplinks: tuple[Uplink, ...], vpn: Vpn | None = None) -> dict[str, str]:
     """Return the sysctls byway needs: reverse path filters must look at the mark."""
-    return {
-        f"net/ipv4/conf/{uplink.link.name}/src_valid_mark": "1" for uplink in uplinks if uplink.link
-    }
+    links = [uplink.link for uplink in uplinks] + ([vpn.link] if vpn else [])
+    return {f"net/ipv4/conf/{link.name}/src_valid_mark": "1" for link in links if link}
 
 
 def _plan_sysctls(
-    uplinks: tuple[Uplink, ...], observed: Observed
+    uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
-    wanted, seen = wanted_sysctls(uplinks), dict(observed.sysctls)
+    wanted, seen = wanted_sysctls(uplinks, vpn), dict(observed.sysctls)
     saved = dict(observed.saved_sysctls)
     up: list[Operation] = [
         WriteSysctl(key, value, key not in saved, "strict rp_filter must look at the mark")
@@ -177,9 +179,11 @@ def _plan_sysctls(
 
 
 def _plan_routes(
-    uplinks: tuple[Uplink, ...], observed: Observed
+    desired: Desired, uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
     wanted = [route for uplink in uplinks for route in table_routes(uplink, observed)]
+    if vpn:
+        wanted += vpn_routes(vpn, observed, keeps_near=desired.traffic.auto_local_bypass)
     present = [route for route in observed.routes if route.table in TABLES]
     occupied = {route.slot for route in present if route.family is Family.IPV4}
     there = set(present)
@@ -198,43 +202,48 @@ def _plan_routes(
 
 
 def _why_route(route: Route, uplinks: tuple[Uplink, ...]) -> str:
-    uplink = next(uplink for uplink in uplinks if uplink.exit.table == route.table)
+    names = (uplink.exit.profile.name for uplink in uplinks if uplink.exit.table == route.table)
+    if route.kind is RouteKind.THROW:
+        return "the tunnel's own packets must not enter it again"
     if route.is_default:
         return "the last resort: nothing falls through" if not route.link else "the way out"
-    return f"{route.destination} stays near for {uplink.exit.profile.name}"
+    return f"{route.destination} stays near for {next(names, 'the VPN')}"
 
 
 def _plan_rules(
-    desired: Desired, uplinks: tuple[Uplink, ...], observed: Observed
+    desired: Desired, uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
+    """Add from the first to the last, delete from the last to the first.
+
+    So no rule ever stands in front of another without those that are to come before both.
+    """
     exits = tuple(uplink.exit for uplink in uplinks)
-    wanted = mark_rules(desired, exits, observed)
+    wanted = plan_rules(desired, exits, vpn, observed)
     present = [rule for rule in observed.rules if is_own_rule(rule)]
     up: list[Operation] = [
-        AddRule(rule, _why_rule(rule, desired)) for rule in wanted if rule not in present
+        AddRule(rule, describe_purpose(rule, desired)) for rule in wanted if rule not in present
     ]
     down: list[Operation] = [
         DeleteRule(rule, "it is not wanted, or not at this preference")
-        for rule in present
+        for rule in sorted(present, key=lambda rule: (rule.family, -rule.preference))
         if rule not in wanted or present.count(rule) > 1
     ]
     return up, down
 
 
-def _why_rule(rule: RoutingRule, desired: Desired) -> str:
-    standard = desired.base + DIRECT_MARK_OFFSET
-    if rule.preference == standard:
-        return "marked packets take the direct link"
-    return f"a foreign rule stands at {rule.preference + 1}, in front of {standard}"
-
-
 def _plan_table(
-    desired: Desired, uplinks: tuple[Uplink, ...], steering: Steering, observed: Observed
+    desired: Desired,
+    ways: tuple[tuple[Uplink, ...], Vpn | None],
+    steering: Steering,
+    observed: Observed,
 ) -> tuple[list[Operation], list[Operation]]:
-    if not uplinks:
+    uplinks, vpn = ways
+    if not uplinks and not vpn:
         gone = "no profile is steered" if desired.exits else "byway stops"
         return [], [DeleteTable(TABLE_NAME, gone)] if observed.table is not None else []
-    table = build_table(uplinks, steering, observed)
+    steered = any(uplink.exit.profile.name == DEFAULT_PROFILE for uplink in uplinks)
+    selection = find_selection(desired, vpn, observed, is_steered=steered)
+    table = build_table(uplinks, steering, observed, selection)
     if observed.table is None:
         return [ReplaceTable(table, "there is none")], []
     wanted = table.outline()
@@ -274,8 +283,10 @@ def _plan_markers(
     }
     because = "its sockets take the direct link's own address"
     pinned, unpinned = _plan_pins(desired, wanted, observed)
+    for_vpn = "its sockets take the VPN's own address"
+    vpn_mark = desired.vpn_mark if desired.traffic.uses_vpn else 0
     up: list[Operation] = [
-        AttachMarker(cgroup, mark, desired.mark_mask, because)
+        AttachMarker(cgroup, mark, desired.mark_mask, for_vpn if mark == vpn_mark else because)
         for cgroup, mark in sorted(wanted - {*observed.markers})
     ]
     down: list[Operation] = [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from byway_systemd.core.apps import App, AppKind
 from byway_systemd.core.config import GATE_SERVICE, WhenDown
+from byway_systemd.core.conflicts import find_conflicts
 from byway_systemd.core.describe import JsonObject, present_operation
 from byway_systemd.core.links import Uplink, find_uplink
 from byway_systemd.core.network import Family
@@ -19,6 +20,9 @@ from byway_systemd.core.placement import (
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
 from byway_systemd.core.steering import RELEASED, find_steering, is_below, is_released
 from byway_systemd.core.users import holder_unit
+from byway_systemd.core.vpn import find_vpn
+
+_OVERRIDES = ("subnets", "uids", "cgroups", "destinations")
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -44,6 +48,7 @@ def build_status(
             for profile in desired.profiles
             for app in profile.apps
         ],
+        "traffic": _present_traffic(desired, observed),
         "processes": _present_processes(desired, steering, observed),
         "placement": {
             "exec_gate": _gate_state(desired, observed),
@@ -52,6 +57,28 @@ def build_status(
         },
         "warnings": find_warnings(desired, observed),
     }
+
+
+def _present_traffic(desired: Desired, observed: Observed) -> JsonObject:
+    traffic, vpn = desired.traffic, find_vpn(desired, observed)
+    shown: JsonObject = {
+        "mode": str(traffic.mode),
+        "vpn": None,
+        "overrides": {
+            side: {name: len(getattr(overrides, name)) for name in _OVERRIDES}
+            for side, overrides in traffic.sides
+        },
+    }
+    if vpn:
+        shown["vpn"] = {
+            "interface": traffic.vpn_interface,
+            "link": vpn.link.name if vpn.link else None,
+            "usable": vpn.usable,
+            "when_down": str(traffic.when_vpn_down),
+            "table": vpn.table,
+            "endpoints": list(vpn.endpoints),
+        }
+    return shown
 
 
 def _gate_state(desired: Desired, observed: Observed) -> str:
@@ -167,6 +194,7 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
     found = warn_of_files(tuple(e for e in observed.executables if not e.excluded))
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
+    found += find_conflicts(desired, observed)
     if desired.runs_gate and GATE_SERVICE in observed.failed_units:
         found.append(
             f"the exec gate: {_gate_fault(observed)}; a program's first connections "
@@ -185,7 +213,8 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
         if is_released(service, desired)
     ]
     standard = desired.base + DIRECT_MARK_OFFSET
-    if moved := {r.preference for r in observed.rules if is_own_rule(r)} - {standard}:
+    own = (rule.preference for rule in observed.rules if is_own_rule(rule))
+    if moved := {preference for preference in own if preference < standard}:
         found.append(
             f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
         )

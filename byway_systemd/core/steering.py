@@ -2,8 +2,10 @@
 
 The slices of the system and of every user's manager; cgroups that are *adopted*, because all that
 runs in them belongs to one listed app: marked where they stand, so that their open sockets follow
-and nothing is moved; and cgroups that are *released*: they stand in a slice still, as a service
-does until its next start, and go as if byway were not there.
+and nothing is moved; cgroups that are *released*: they stand in a slice still, as a service
+does until its next start, and go as if byway were not there; and cgroups that are *forced* to the
+direct link or the VPN. Direct beats VPN: what is forced to the VPN inside of what goes direct goes
+direct.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import AppKind
-from byway_systemd.core.config import HOLDER_CGROUP
+from byway_systemd.core.config import DEFAULT_PROFILE, HOLDER_CGROUP
 from byway_systemd.core.links import near_prefixes, steering_uplinks
 from byway_systemd.core.operations import SocketVerdict
 from byway_systemd.core.users import holder_unit, user_cgroups
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Observed, Service, UserManager
+    from byway_systemd.core.traffic import Overrides
 
 RELEASED = "-"  # no profile's name; of a cgroup in a holder, too
-_VPN_MARK = 2  # in units of the mask's lowest bit
+FORCED_VPN = "+"  # nor is this: of a cgroup that is forced to the VPN
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,6 @@ class Steering:
 def is_below(cgroup: str, ancestor: str) -> bool:
     """Whether ``cgroup`` is ``ancestor`` or below it."""
     return cgroup == ancestor or cgroup.startswith(ancestor.rstrip("/") + "/")
-
-
-def vpn_mark(mask: int) -> int:
-    """Return the mark of what takes the VPN although it stands in a slice."""
-    return _VPN_MARK * (mask & -mask)
 
 
 def profile_cgroups(profile: Profile, observed: Observed) -> tuple[str, ...]:
@@ -141,13 +139,39 @@ def _steered_cgroups(
         for cgroup, name in places.items()
         if name in marks
     ]
-    released = vpn_mark(desired.mark_mask)
+    released = desired.released_mark
     steered += [
         Steered(cgroup, RELEASED, released, cgroup in slices)
         for cgroup, name in places.items()
         if name not in marks and any(is_below(cgroup, other.cgroup) for other in steered)
     ]
+    known = {one.cgroup for one in steered}
+    if (mark := marks.get(DEFAULT_PROFILE)) is not None:
+        forced = forced_cgroups(desired.traffic.force_direct, observed)
+        steered += [Steered(c, DEFAULT_PROFILE, mark) for c in forced if c not in known]
+    if desired.exits:
+        direct = {*places, *(one.cgroup for one in steered)}
+        steered += [
+            Steered(cgroup, FORCED_VPN, desired.vpn_mark)
+            for cgroup in forced_cgroups(desired.traffic.force_vpn, observed)
+            if not any(is_below(cgroup, other) for other in direct)
+        ]
     return tuple(steered)
+
+
+def forced_cgroups(overrides: Overrides, observed: Observed) -> tuple[str, ...]:
+    """Return the cgroups of one side, sorted: the paths, and those that have a bare name."""
+    paths = {cgroup for cgroup in overrides.cgroups if cgroup.startswith("/")}
+    names = set(overrides.cgroups) - paths
+    paths.update(path for name, path in observed.named_cgroups if name in names)
+    return tuple(sorted(paths))
+
+
+def find_cgroups(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    """Return every cgroup that may be steered, whether it is there or not."""
+    sides = (overrides for _, overrides in desired.traffic.sides if desired.exits)
+    forced = (cgroup for side in sides for cgroup in forced_cgroups(side, observed))
+    return tuple(dict.fromkeys((*find_places(desired, observed), *forced)))
 
 
 def is_released(service: Service, desired: Desired) -> bool:

@@ -216,6 +216,20 @@ def remove(cgroup: str) -> None:
         os.rmdir(f"{MOUNT}{cgroup}")  # noqa: PTH106
 
 
+def find_named(names: frozenset[str]) -> list[tuple[str, str]]:
+    """Return (name, cgroup) of the cgroups in the system's slices that have one of ``names``.
+
+    What is below a user's slice he may call what he likes, so it is not looked at, and neither is
+    what is below a service or a scope.
+    """
+    found = []
+    for directory, below, _ in islice(os.walk(MOUNT), MOST_CGROUPS):
+        path = directory[len(str(MOUNT)) :]
+        found += [(name, f"{path}/{name}") for name in below if name in names]
+        below[:] = [f for f in below if f.endswith(".slice") and f"{path}/{f}" != USERS_CGROUP]
+    return sorted(found)
+
+
 def write_pid(cgroup: str, pid: int) -> None:
     """Move a process by a direct write; raises OSError.
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from byway_systemd.core.observed import Observed
+    from byway_systemd.core.traffic import Traffic
 
+_DEPTHS = range(4)  # of slices in slices
 _MOST_LOOKS = 5  # while somebody goes on making directories, who is told of again
 
 
@@ -88,6 +90,13 @@ class FileSource:
             if not self._events.watch(self._paths):
                 return
 
+    def watch_cgroups(self, traffic: Traffic) -> None:
+        """Watch for the cgroups that are forced to a side, those that are not there yet too."""
+        named = (f"{'/*.slice' * depth}/{n}" for n in traffic.bare_names for depth in _DEPTHS)
+        paths = (cgroup for cgroup in traffic.cgroups if cgroup.startswith("/"))
+        self._paths = tuple(dict.fromkeys((*self._paths, *_below_mount((*paths, *named)))))
+        self._watch()
+
     def watch_executables(self, observed: Observed) -> None:
         """Watch where the listed programs are, so that a new or upgraded one is seen."""
         self._events.watch(watched_files(observed.executables))
@@ -101,15 +110,15 @@ def open_exec_source() -> tuple[ExecSource | None, str]:
         return None, f"no process events here ({error.strerror}); scanned by the timer instead"
 
 
-def open_network_sources() -> tuple[NetworkSource | FileSource, ...]:
-    """Return the sources of changes that steering depends on; raise OSError.
+def open_network_sources() -> tuple[tuple[NetworkSource, ...], FileSource]:
+    """Return the sources of changes of the network, and that of cgroups; raise OSError.
 
     A slice that is made anew has a new cgroup id; inotify tells, as cgroups are made by mkdir(2).
     """
     groups = (ROUTING_EVENTS, NFTABLES_EVENTS)
     top = Profile().slice_cgroup
     paths = _below_mount((top, f"{top}/byway-*.slice", f"{GATE_CGROUP}/*"))
-    return (*(NetworkSource(open_event_socket(group)) for group in groups), FileSource(paths))
+    return tuple(NetworkSource(open_event_socket(group)) for group in groups), FileSource(paths)
 
 
 def open_user_source() -> FileSource:

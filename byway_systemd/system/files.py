@@ -7,18 +7,27 @@ and be writable by nobody else.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byway_systemd.core.errors import ConfigError, Problem
-from byway_systemd.core.parse import LARGEST_FILE, ConfigFile
+from byway_systemd.core.parse import LARGEST_FILE, LARGEST_LIST, ConfigFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONFIG = "etc/byway/byway.toml"
 DROP_IN_DIRECTORIES = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/conf.d")
 # What to watch; a mask is a link of any time, so every change of these names counts.
 CONFIG_PATHS = (CONFIG, *(f"{directory}/*.toml" for directory in DROP_IN_DIRECTORIES))
+# Sorted last: it counts more than the other drop-ins.
+RUNTIME_MODE = "run/byway/conf.d/zz-byway-mode.toml"
+BYPASS_LIST = "var/lib/byway/bypass.list"
 # systemd's generators for users' managers run as these users.
 _LET_ALL_READ = "users' service managers read it, too: chmod -R a+rX /etc/byway"
 RUNTIME_UNITS = "run/systemd/system"
@@ -44,6 +53,33 @@ def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:
     if config.exists():
         paths.insert(0, config)
     return tuple(_read_file(path, "/" + str(path.relative_to(root))) for path in paths)
+
+
+def read_lists(root: Path) -> tuple[ConfigFile, ...]:
+    """Return the lists beside the configuration: what ``byway bypass`` keeps. Raises ConfigError.
+
+    The generators do not need them, and do not read them.
+    """
+    path = root / BYPASS_LIST
+    if not path.exists():
+        return ()
+    return (replace(_read_file(path, f"/{BYPASS_LIST}", LARGEST_LIST), is_list=True),)
+
+
+def change_list(root: Path, change: Callable[[str], str]) -> None:
+    """Replace the list's text by what ``change`` makes of it, alone; an empty one is removed."""
+    path = root / BYPASS_LIST
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        text = change("".join(file.text for file in read_lists(root)))
+        if text:
+            write_atomically(path, text)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def has_config(root: Path) -> bool:
@@ -76,13 +112,13 @@ def _is_mask(path: Path) -> bool:
     return path.is_symlink() and os.readlink(path) == os.devnull  # noqa: PTH115
 
 
-def _read_file(path: Path, name: str) -> ConfigFile:
+def _read_file(path: Path, name: str, largest: int = LARGEST_FILE) -> ConfigFile:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if remedy := _distrust(os.fstat(descriptor)):
                 raise ConfigError((Problem(name, 0, "", "cannot be trusted", remedy),))
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(largest + 1)
         return ConfigFile(name, content.decode())
     except UnicodeDecodeError as error:
         problem = Problem(name, 0, "", f"not UTF-8 at byte {error.start}", "save it as UTF-8")

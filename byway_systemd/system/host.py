@@ -12,12 +12,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.core.errors import BywayError, ConfigError, NotFoundError, UnsupportedError
+from byway_systemd.core.errors import (
+    BywayError,
+    ConfigError,
+    NotFoundError,
+    UnsupportedError,
+    UsageError,
+)
 from byway_systemd.core.observed import Executable, FileState
-from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
+from byway_systemd.core.parse import (
+    ConfigFile,
+    app_entries,
+    parse_config,
+    problem_at,
+    user_entries,
+)
+from byway_systemd.core.traffic import resolve_users
 from byway_systemd.system import files
 from byway_systemd.system.netlink import KernelError
 
@@ -56,13 +70,19 @@ class Host:
         return version("byway-systemd") + (f"+{build}" if build else "")
 
     def config_files(self) -> tuple[ConfigFile, ...]:
-        """Read the configuration's files."""
-        return files.read_config(self._root, self._main)
+        """Read the configuration's files, and the list beside them."""
+        lists = files.read_lists(self._root) if self._main is None else ()
+        return (*files.read_config(self._root, self._main), *lists)
 
     def config(self) -> Config:
-        """Parse the configuration; a directory where a program should be is an error too."""
+        """Parse the configuration; a directory where a program should be is an error too.
+
+        Names of users become their ids; one that nobody has is an error.
+        """
         texts = self.config_files()
         config = parse_config(texts)
+        traffic, unknown = resolve_users(config.traffic, _find_uid)
+        config = replace(config, traffic=traffic)
         directories = {
             executable.app
             for executable in self.executables(config)
@@ -72,6 +92,11 @@ class Host:
             problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
             for entry in app_entries(texts)
             if entry.value in directories
+        )
+        problems += tuple(
+            problem_at(entry, f"no such user: {str(entry.value)!r}", "correct it, or write its id")
+            for entry in user_entries(texts)
+            if entry.value.name in unknown
         )
         if problems:
             raise ConfigError(problems)
@@ -86,6 +111,30 @@ class Host:
         path = Path(os.path.realpath(self.config_path()))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         files.write_atomically(path, text, mode)
+
+    @property
+    def runtime_mode_name(self) -> str:
+        """The drop-in that sets the mode until the next boot; empty with ``--config``."""
+        return f"/{files.RUNTIME_MODE}" if self._main is None else ""
+
+    def write_runtime_mode(self, text: str) -> None:
+        """Write that drop-in, or remove it when ``text`` is empty."""
+        path = self._root / files.RUNTIME_MODE
+        if text:
+            files.write_atomically(path, text)
+        elif self._main is None:
+            path.unlink(missing_ok=True)
+
+    def bypass_text(self) -> str:
+        """Return the list's text; with ``--config`` there is none."""
+        lists = files.read_lists(self._root) if self._main is None else ()
+        return "".join(file.text for file in lists)
+
+    def change_bypass(self, change: Callable[[str], str]) -> None:
+        """Replace the list's text; nobody else does meanwhile."""
+        if self._main is not None:
+            raise UsageError("the list belongs to /etc/byway (leave --config FILE out)")
+        files.change_list(self._root, change)
 
     def edit_text(self, text: str) -> str:
         """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
@@ -224,14 +273,21 @@ class Host:
         from byway_systemd.system import events  # noqa: PLC0415
         from byway_systemd.system.notify import notify  # noqa: PLC0415
         from byway_systemd.system.processes import observe_process  # noqa: PLC0415
+        from byway_systemd.system.resolver import Resolver  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        standard = tuple(self._root / name for name in files.CONFIG_PATHS)
+        names = (*files.CONFIG_PATHS, files.BYPASS_LIST)
+        standard = tuple(self._root / name for name in names)
         changes = events.FileSource((self._main.absolute(),) if self._main else standard)
+
+        networks, cgroups = events.open_network_sources()
+        resolver = Resolver(self._root)
 
         def load() -> Desired:
             desired = self.desired()
             state.enter()  # not before: with a configuration that is refused byway is not active
+            cgroups.watch_cgroups(desired.traffic)
+            resolver.want(desired.traffic.host_names)
             return desired
 
         def tell(**fields: Any) -> None:
@@ -244,7 +300,7 @@ class Host:
             load=load,
             observe_process=observe_process,
             exec_events=exec_source,
-            network_events=events.open_network_sources(),
+            network_events=(*networks, cgroups, resolver),
             user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,
@@ -252,6 +308,13 @@ class Host:
             notify=tell,
             placement_note=note,
         )
+
+
+def _find_uid(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 def _report_crash(run: Callable[[], None]) -> int:

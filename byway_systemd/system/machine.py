@@ -16,7 +16,7 @@ from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGRO
 from byway_systemd.core.desired import PINS
 from byway_systemd.core.observed import Group, Observed, Service, UserManager
 from byway_systemd.core.placement import bound_groups, may_be_adopted
-from byway_systemd.core.steering import find_places, is_below
+from byway_systemd.core.steering import find_cgroups, is_below
 from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
@@ -29,10 +29,12 @@ from byway_systemd.system.processes import (
     observe_processes,
     start_time,
 )
+from byway_systemd.system.resolver import observe_addresses
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.socket_marker import SocketMarkers
 from byway_systemd.system.state import State
 from byway_systemd.system.sysctls import observe_sysctl, write_sysctl
+from byway_systemd.system.tunnels import observe_tunnels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,6 +99,8 @@ class Machine:
         """Return the machine as it is; with ``previous``, only the network anew."""
         base = self._observe_processes(desired) if previous is None else previous
         base = self._observe_users(base)
+        names = desired.traffic.bare_names if desired.exits else frozenset()
+        base = replace(base, named_cgroups=tuple(cgroups.find_named(names)) if names else ())
         links = self._routing.observe_links()
         touched = self._touched_cgroups()
         observed = replace(
@@ -104,6 +108,8 @@ class Machine:
             links=links,
             routes=self._routing.observe_routes(),
             rules=self._routing.observe_rules(),
+            host_addresses=observe_addresses(self._root, desired.traffic.host_names),
+            tunnels=observe_tunnels(links) if desired.traffic.uses_vpn else (),
             table=self._nftables.observe_table(_TABLE),
             sysctls=_observe_sysctls(links),
             saved_sysctls=tuple(sorted(self._state.saved_sysctls().items())),
@@ -327,7 +333,7 @@ def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _observe_ids(desired: Desired, observed: Observed) -> tuple[tuple[str, int], ...]:
-    wanted = find_places(desired, observed)
+    wanted = find_cgroups(desired, observed)
     ids = ((cgroup, cgroups.cgroup_id(cgroup)) for cgroup in wanted)
     return tuple((cgroup, number) for cgroup, number in ids if number is not None)
 

@@ -19,11 +19,14 @@ from byway_systemd.core.nftables import (
     Masquerade,
     MatchAddress,
     MatchCgroup,
+    MatchDestinationLocal,
+    MatchFlowDirection,
     MatchFlowMark,
     MatchLink,
     MatchMark,
     MatchSourceOnLink,
     MatchState,
+    MatchUser,
     SetFlowMark,
     SetKind,
     SetMark,
@@ -52,13 +55,15 @@ _VERDICTS = {Verdict.ACCEPT: _NF_ACCEPT, Verdict.DROP: 0, Verdict.RETURN: -5}  #
 # NF_CT_STATE_* of include/uapi/linux/netfilter/nf_conntrack_common.h
 _STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _META_MARK, _CT_MARK, _CT_STATE = ("meta", 3), ("ct", 3), ("ct", 0)  # NFT_META_*, NFT_CT_*
-_META_PROTOCOL = ("meta", 15)  # NFT_META_NFPROTO
+_CT_DIRECTION = ("ct", 1)
+_META_PROTOCOL, _META_USER = ("meta", 15), ("meta", 10)  # NFT_META_NFPROTO, NFT_META_SKUID
 _LINKS = {Direction.IN: ("meta", 4), Direction.OUT: ("meta", 5)}  # NFT_META_IIF, NFT_META_OIF
 _EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
+_HOST_TO_NETWORK = 1  # NFT_BYTEORDER_HTON
 _NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
 _SOCKET_CGROUPV2 = 3  # NFT_SOCKET_CGROUPV2
 _FIB_ADDRESS_TYPE = 3  # NFT_FIB_RESULT_ADDRTYPE
-_FIB_SOURCE_AND_OUT = 1 | 16  # NFTA_FIB_F_SADDR, NFTA_FIB_F_OIF
+_FIB_SOURCE_AND_OUT, _FIB_DESTINATION = 1 | 16, 2  # NFTA_FIB_F_{SADDR, OIF}, NFTA_FIB_F_DADDR
 _ALL_BITS = 0xFFFFFFFF
 # nfproto, then the offset of the source and of the destination in the network header
 _HEADERS = {SetKind.IPV4: (2, 12, 16), SetKind.IPV6: (10, 8, 24)}
@@ -138,8 +143,9 @@ def encode_chain(table: str, chain: Chain) -> bytes:
 def encode_set(table: str, nft_set: NftSet, identifier: int) -> bytes:
     """Return the payload of NFT_MSG_NEWSET; ``identifier`` is unique in the batch."""
     is_cgroup = nft_set.kind is SetKind.CGROUP
-    # Without the byte order nft(8) lists cgroup ids swapped.
-    order = struct.pack("=BBI", _SET_KEY_BYTE_ORDER, 4, _HOST_ENDIAN if is_cgroup else _BIG_ENDIAN)
+    is_number = nft_set.kind in (SetKind.CGROUP, SetKind.USER)
+    # Without the byte order nft(8) lists ids swapped.
+    order = struct.pack("=BBI", _SET_KEY_BYTE_ORDER, 4, _HOST_ENDIAN if is_number else _BIG_ENDIAN)
     return _encode(
         nft_set_msg(),
         [
@@ -199,8 +205,14 @@ def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, 
             return [_load(*_LINKS[statement.direction]), compare]
         case MatchAddress():
             return _match_address(statement)
+        case MatchUser():
+            return [_load(*_META_USER), _BIG_ENDIAN_USER, _look_up(statement.set_name, member=True)]
+        case MatchFlowDirection():
+            return [_load(*_CT_DIRECTION), _compare(bytes([not statement.original]), equal=True)]
+        case MatchDestinationLocal():
+            return _match_type(_FIB_DESTINATION, local=statement.local)
         case MatchSourceOnLink():
-            return _match_source(statement)
+            return _match_type(_FIB_SOURCE_AND_OUT, local=statement.local)
         case SetMark():
             return _set_bits(_META_MARK, statement)
         case SetFlowMark():
@@ -267,17 +279,17 @@ def _match_address(match: MatchAddress) -> list[Expression]:
     return [_load(*_META_PROTOCOL), _compare(bytes([protocol]), equal=True), load, look_up]
 
 
-def _match_source(match: MatchSourceOnLink) -> list[Expression]:
-    """Load the type of the source address on the out link, compare."""
+def _match_type(flags: int, *, local: bool) -> list[Expression]:
+    """Load the type of the address that ``flags`` choose, compare."""
     load = _expression(
         "fib",
         [
             ["NFTA_FIB_DREG", _REGISTER],
             ["NFTA_FIB_RESULT", _FIB_ADDRESS_TYPE],
-            ["NFTA_FIB_FLAGS", _FIB_SOURCE_AND_OUT],
+            ["NFTA_FIB_FLAGS", flags],
         ],
     )
-    return [load, _compare(_host(_RTN_LOCAL), equal=match.local)]
+    return [load, _compare(_host(_RTN_LOCAL), equal=local)]
 
 
 def _verdict(verdict: Verdict) -> Expression:
@@ -342,3 +354,16 @@ def _value(value: bytes) -> dict[str, Any]:
 def _host(number: int) -> bytes:
     """Return a u32 as registers hold marks, states, links and types: in host byte order."""
     return struct.pack("=I", number)
+
+
+# An interval set is searched by memcmp(3).
+_BIG_ENDIAN_USER = _expression(
+    "byteorder",
+    [
+        ["NFTA_BYTEORDER_SREG", _REGISTER],
+        ["NFTA_BYTEORDER_DREG", _REGISTER],
+        ["NFTA_BYTEORDER_OP", _HOST_TO_NETWORK],
+        ["NFTA_BYTEORDER_LEN", 4],
+        ["NFTA_BYTEORDER_SIZE", 4],
+    ],
+)

@@ -18,8 +18,9 @@ from byway_systemd.system.netlink import list_attributes, parse_attributes, rend
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-KEY_TYPES: Final = {SetKind.CGROUP: 46, SetKind.IPV4: 7, SetKind.IPV6: 8}  # TYPE_* of nft(8)
-KEY_BYTES: Final = {SetKind.CGROUP: 8, SetKind.IPV4: 4, SetKind.IPV6: 16}
+# TYPE_* of nft(8)
+KEY_TYPES: Final = {SetKind.CGROUP: 46, SetKind.USER: 24, SetKind.IPV4: 7, SetKind.IPV6: 8}
+KEY_BYTES: Final = {SetKind.CGROUP: 8, SetKind.USER: 4, SetKind.IPV4: 4, SetKind.IPV6: 16}
 
 _KEY, _FLAGS, _DATA_VALUE, _LIST_ELEMENT = 1, 3, 1, 1  # NFTA_SET_ELEM_*, NFTA_DATA_*, NFTA_LIST_*
 _NESTED = 0x8000  # NLA_F_NESTED
@@ -56,16 +57,26 @@ def _encode_each(kind: SetKind, elements: Sequence[str]) -> Iterator[bytes]:
             yield start_header + _CGROUP.pack(int(element))
         return
     end_header = _element_header(size, len(_END_FLAG))
-    family, bits = (AF_INET, 32) if kind is SetKind.IPV4 else (AF_INET6, 128)
-    limit = 1 << bits
-    for element in elements:
-        address, _, length = element.partition("/")
-        first = inet_pton(family, address)
-        after = int.from_bytes(first, "big") + (1 << (bits - int(length)))
+    limit = 1 << (8 * size)
+    for first, after in _intervals(kind, elements):
         encoded = start_header + first
         if after < limit:
             encoded += end_header + after.to_bytes(size, "big") + _END_FLAG
         yield encoded
+
+
+def _intervals(kind: SetKind, elements: Sequence[str]) -> Iterator[tuple[bytes, int]]:
+    """Yield the first key of each interval, in network byte order, and the number after it."""
+    if kind is SetKind.USER:
+        for element in elements:
+            start, _, end = element.partition("-")
+            yield int(start).to_bytes(4, "big"), int(end) + 1
+        return
+    family, bits = (AF_INET, 32) if kind is SetKind.IPV4 else (AF_INET6, 128)
+    for element in elements:
+        address, _, length = element.partition("/")
+        first = inet_pton(family, address)
+        yield first, int.from_bytes(first, "big") + (1 << (bits - int(length)))
 
 
 def _element_header(key_bytes: int, more_bytes: int) -> bytes:
@@ -84,6 +95,8 @@ def decode_elements(kind: SetKind, lists: Iterable[bytes]) -> tuple[str, ...]:
     keys = [key for elements in lists for key in _decode_each(elements, KEY_BYTES[kind])]
     if kind is SetKind.CGROUP:
         return tuple(sorted(str(_CGROUP.unpack(key)[0]) for key, _ in keys))
+    if kind is SetKind.USER:
+        return tuple(sorted(_join_ranges(keys)))
     return tuple(sorted(_join_intervals(keys, KEY_BYTES[kind])))
 
 
@@ -117,6 +130,18 @@ def _decode_other(element: bytes) -> Iterator[tuple[bytes, bool]]:
         if key is not None:
             flags = int.from_bytes(found.get(_FLAGS, b""), "big")
             yield key, not flags & _INTERVAL_END
+
+
+def _join_ranges(keys: list[tuple[bytes, bool]]) -> Iterator[str]:
+    """Yield the ranges of user ids between starts and the ends that follow them."""
+    first = -1
+    for key, is_start in sorted(keys):
+        number = int.from_bytes(key, "big")
+        if first >= 0:
+            yield f"{first}-{number - 1}"
+        first = number if is_start else -1
+    if first >= 0:
+        yield f"{first}-{(1 << 32) - 1}"
 
 
 def _join_intervals(keys: list[tuple[bytes, bool]], size: int) -> Iterator[str]:

@@ -258,7 +258,7 @@ def test_every_default_is_what_an_empty_file_gives() -> None:
     lines = []
     for setting in SETTINGS:
         if "*" not in setting.key:
-            quoted = setting.default if setting.default[0] in "[1" else f'"{setting.default}"'
+            quoted = setting.default if setting.default[0] in "[1t" else f'"{setting.default}"'
             lines.append(f"{setting.key} = {quoted}")
     assert read("\n".join(lines)) == Config()
 

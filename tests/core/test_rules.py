@@ -11,7 +11,7 @@ from worlds import STANDARD_RULES, by_wg_quick, configured
 from byway_systemd.core.desired import FIRST_TABLE
 from byway_systemd.core.network import Family, RoutingRule
 from byway_systemd.core.observed import Observed
-from byway_systemd.core.rules import can_take, is_own_rule, mark_rules, plan_preference
+from byway_systemd.core.rules import can_take, is_own_rule, plan_preferences, plan_rules
 
 V4, V6 = Family
 MARK = 0x01000000
@@ -81,7 +81,8 @@ def test_own_rule_looks_up_an_own_table(table: int, protocol: int, own: bool) ->
 
 def preference(*foreign: RoutingRule, family: Family = V4, base: int = 11600) -> int:
     desired = replace(configured(), base=base)
-    return plan_preference(desired, Observed(rules=(*STANDARD_RULES, *foreign)), (MARK,), family)
+    observed = Observed(rules=(*STANDARD_RULES, *foreign))
+    return plan_preferences(desired, observed, family, (-10,), {MARK})[-10]
 
 
 def test_stands_in_its_band() -> None:
@@ -126,7 +127,7 @@ def test_stands_before_both_rules_of_wg_quick() -> None:
 
 def test_rules_of_both_families() -> None:
     desired = configured()
-    rules = mark_rules(desired, desired.exits, Observed(rules=(rule(5270),)))
+    rules = plan_rules(desired, desired.exits, None, Observed(rules=(rule(5270),)))
     assert [(r.family, r.preference, r.table, r.mark, r.mask) for r in rules] == [
         (V4, 5269, FIRST_TABLE, MARK, 0x3F000000),
         (V6, 11590, FIRST_TABLE, MARK, 0x3F000000),

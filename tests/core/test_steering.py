@@ -25,7 +25,8 @@ from byway_systemd.core.operations import (
 from byway_systemd.core.placement import bound_groups, find_groups, may_be_adopted
 from byway_systemd.core.plan import plan
 from byway_systemd.core.status import build_status, find_warnings
-from byway_systemd.core.steering import RELEASED, Steered, find_steering, vpn_mark
+from byway_systemd.core.steering import RELEASED, Steered, find_steering
+from byway_systemd.core.traffic import Mode, Traffic
 
 UNIT = parse_app("unit:a.service")
 DEFAULT = Profile(interface="wwan0", apps=(CURL.app, UNIT))
@@ -158,7 +159,13 @@ def test_the_deepest_place_decides() -> None:
 
 
 def test_vpn_mark_is_the_masks_second() -> None:
-    assert (vpn_mark(0x3F000000), vpn_mark(0xF0)) == (VPN, 0x20)
+    of_others = desire(Config(mark_mask=0xF0))
+    assert (DESIRED.vpn_mark, of_others.vpn_mark) == (VPN, 0x20)
+
+
+def test_what_is_released_has_a_mark_of_its_own_once_the_vpns_is_led_somewhere() -> None:
+    selective = desire(Config(traffic=Traffic(mode=Mode.SELECTIVE)))
+    assert (DESIRED.released_mark, selective.released_mark) == (VPN, 0x3F000000)
 
 
 @pytest.mark.parametrize(

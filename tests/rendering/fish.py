@@ -108,6 +108,8 @@ def _render_commands() -> Iterator[str]:
                 yield _render_option(inside, option)
         for positional in command.positionals:
             action = _ACTIONS[kind_of(positional, command.name)]
+            if positional.choices:
+                action = f"-a '{' '.join(positional.choices)}'"
             yield f"complete -c byway -n '{inside}' {action}"
 
 

@@ -25,8 +25,10 @@ class Kind(StrEnum):
 _BY_METAVAR = {
     "APP": Kind.PROGRAM,
     "CMD": Kind.COMMAND,
+    "DESTINATION": Kind.NOTHING,
     "DIR": Kind.DIRECTORY,
     "FILE": Kind.FILE,
+    "MODE": Kind.NOTHING,
     "NAME": Kind.NOTHING,
 }
 

@@ -56,7 +56,8 @@ def _render_usage(argument: Argument) -> str:
     value = "|".join(rf"\fB{escape(choice)}\fR" for choice in argument.choices)
     value = value or (rf"\fI{escape(argument.metavar)}\fR" if argument.metavar else "")
     if not argument.flags:
-        return rf"{value}\&.\|.\|." if argument.repeats else value
+        value = rf"{value}\&.\|.\|." if argument.repeats else value
+        return f"[{value}]" if argument.optional else value
     flag = rf"\fB{escape(argument.flags[-1])}\fR"
     return rf"[{flag}={value}]" if value else rf"[{flag}]"
 

@@ -23,6 +23,7 @@ class Argument:
     choices: tuple[str, ...]
     meaning: str
     repeats: bool = False
+    optional: bool = False
 
     @property
     def takes_value(self) -> bool:
@@ -89,4 +90,5 @@ def _read_argument(flags: tuple[str, ...], options: dict[str, object]) -> Argume
         tuple(map(str, choices)),
         str(options["help"]),
         repeats=options.get("nargs") in ("+", "*", "..."),
+        optional=not is_option and options.get("nargs") == "?",
     )

@@ -131,6 +131,10 @@ def _spell(flag: str, *, has_value: bool) -> str:
 
 
 def _render_positional(positional: Argument, command: str) -> str:
+    if positional.choices:
+        separator = "::" if positional.optional else ":"
+        choices = " ".join(positional.choices)
+        return f"'1{separator}{positional.metavar.lower()}:({choices})'"
     kind = kind_of(positional, command)
     count = "*" if positional.repeats else "1"
     # Two colons: the words from here on are a command line of their own.

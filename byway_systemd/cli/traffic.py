@@ -1,0 +1,180 @@
+"""The verbs for all other traffic: mode, bypass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from byway_systemd.cli.output import write, write_error, write_json
+from byway_systemd.core.apps import RefusedError
+from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from byway_systemd.cli.context import Context
+    from byway_systemd.core.parse import ConfigFile
+
+
+def mode(context: Context, arguments: Namespace) -> ExitCode:
+    """Show the mode, or change it."""
+    from byway_systemd.core.traffic import Mode  # noqa: PLC0415
+
+    if not arguments.mode:
+        if arguments.runtime:
+            raise UsageError("which mode? (byway mode --runtime NAME)")
+        found = context.config().traffic.mode
+        if arguments.json != "off":
+            write_json({"mode": str(found), "meaning": found.meaning}, arguments.json)
+        else:
+            write(f"{found}: {found.meaning}")
+        return ExitCode.OK
+    _require_root(context, "mode")
+    wanted = Mode(arguments.mode)
+    if arguments.runtime:
+        _set_runtime_mode(context, wanted)
+    else:
+        _set_mode(context, wanted)
+    write(f"{wanted}: {wanted.meaning}{' (until the next boot)' if arguments.runtime else ''}")
+    _tell_if_stopped(context)
+    return ExitCode.OK
+
+
+def _set_mode(context: Context, wanted: str) -> None:
+    """Write the mode into the main file, and take away what was set for this boot."""
+    from byway_systemd.core.edit import set_mode  # noqa: PLC0415
+    from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
+
+    path = context.config_path()
+    text = path.read_bytes().decode() if path.exists() else ""
+    files = [file for file in _files(context) if file.name != context.runtime_mode_name]
+    changed = ConfigFile(str(path), set_mode(text, wanted))
+    others = files[1:] if path.exists() else files  # the main file is the first
+    _check_mode((changed, *others), wanted)
+    context.write_config(changed.text)
+    context.write_runtime_mode("")
+
+
+def _set_runtime_mode(context: Context, wanted: str) -> None:
+    from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
+
+    name = context.runtime_mode_name
+    if not name:
+        raise UsageError("--runtime needs /etc/byway (leave --config FILE out, or change the file)")
+    text = f'# Set by byway mode --runtime, until the next boot.\n[traffic]\nmode = "{wanted}"\n'
+    others = [file for file in _files(context) if file.name != name]
+    _check_mode((*others, ConfigFile(name, text)), wanted)
+    context.write_runtime_mode(text)
+
+
+def _check_mode(files: tuple[ConfigFile, ...], wanted: str) -> None:
+    """Refuse what would not be valid, or would change nothing."""
+    from byway_systemd.core.parse import parse_config  # noqa: PLC0415
+
+    found = parse_config(files).traffic.mode
+    if found != wanted:
+        last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
+        raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
+
+
+def bypass_list(context: Context, arguments: Namespace) -> ExitCode:
+    """Show the destinations that never use the VPN, and where each is listed."""
+    from byway_systemd.core.bypass import list_destinations  # noqa: PLC0415
+
+    kept = set(list_destinations(context.bypass_text()))
+    found = [
+        {"destination": value, "source": "list" if value in kept else "configuration"}
+        for value in context.config().traffic.force_direct.destinations
+    ]
+    if arguments.json != "off":
+        write_json(found, arguments.json)
+        return ExitCode.OK
+    for one in found:
+        write(one["destination"] + ("" if one["source"] == "list" else "  (configuration)"))
+    return ExitCode.OK
+
+
+def bypass_add(context: Context, arguments: Namespace) -> ExitCode:
+    """Add destinations to the list."""
+    from byway_systemd.core.bypass import add_destinations  # noqa: PLC0415
+
+    _require_root(context, "bypass add")
+    values = _parse(arguments.destinations)
+    added: tuple[str, ...] = ()
+
+    def change(text: str) -> str:
+        nonlocal added
+        text, added = add_destinations(text, values)
+        return text
+
+    _change_list(context, change)
+    for value in values:
+        write(f"{'added' if value in added else 'in the list already:'} {value}")
+    _tell_if_stopped(context)
+    return ExitCode.OK
+
+
+def bypass_remove(context: Context, arguments: Namespace) -> ExitCode:
+    """Remove destinations from the list."""
+    from byway_systemd.core.bypass import remove_destinations  # noqa: PLC0415
+
+    _require_root(context, "bypass remove")
+    values = _parse(arguments.destinations)
+    _change_list(context, lambda text: remove_destinations(text, values))
+    for value in values:
+        write(f"removed {value}")
+    _tell_if_stopped(context)
+    return ExitCode.OK
+
+
+def bypass_clear(context: Context, _arguments: Namespace) -> ExitCode:
+    """Empty the list; what the configuration lists stays."""
+    _require_root(context, "bypass clear")
+    _change_list(context, lambda _: "")
+    left = len(context.config().traffic.force_direct.destinations)
+    write("cleared" + (f"; {left} in the configuration stay" if left else ""))
+    _tell_if_stopped(context)
+    return ExitCode.OK
+
+
+def _change_list(context: Context, change: Callable[[str], str]) -> None:
+    """Change the list unless the whole would not be valid then."""
+    from byway_systemd.core.parse import ConfigFile, parse_config  # noqa: PLC0415
+
+    others = [file for file in _files(context) if not file.is_list]
+
+    def checked(text: str) -> str:
+        changed = change(text)
+        parse_config((*others, ConfigFile("the list", changed, is_list=True)))
+        return changed
+
+    context.change_bypass(checked)
+
+
+def _parse(texts: list[str]) -> tuple[str, ...]:
+    from byway_systemd.core.bypass import parse_destinations  # noqa: PLC0415
+    from byway_systemd.core.traffic import split_values  # noqa: PLC0415
+
+    try:
+        return parse_destinations(part for text in texts for part in split_values(text) or [text])
+    except RefusedError as error:
+        raise UsageError(f"{error} ({error.remedy})") from None
+
+
+def _files(context: Context) -> tuple[ConfigFile, ...]:
+    try:
+        return context.config_files()
+    except ConfigError:  # there is none yet; what else is wrong is found when all is parsed
+        if context.config_path().exists():
+            raise
+        return ()
+
+
+def _tell_if_stopped(context: Context) -> None:
+    if not context.daemon_pid():
+        write_error("byway does not run: it takes effect at the next start")
+
+
+def _require_root(context: Context, verb: str) -> None:
+    if not context.is_root:
+        raise RootNeededError(f"byway {verb} needs root (use sudo byway {verb})")
