@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from byway_systemd.core.network import Tunnel
     from byway_systemd.core.traffic import Traffic
 
 LOADED = (nft_codec, route_messages)  # once, and not in every child
@@ -55,15 +56,28 @@ class Crossing:
         """Return the path of a cgroup as the configuration has it."""
         return f"/{self.cgroups[level].relative_to(self.mount)}"
 
-    def steer(self, traffic: Traffic, *, forget: bool = True) -> list[str]:
-        """Apply the plan until nothing is left to do; return the names of what was applied."""
-        profile = Profile(interface="direct0")
-        return self.converge(desire(Config(profiles=(profile,), traffic=traffic)), forget=forget)
+    def steer(
+        self, traffic: Traffic, *, forget: bool = True, tunnel: Tunnel | None = None
+    ) -> list[str]:
+        """Apply the plan until nothing is left to do; return the names of what was applied.
 
-    def converge(self, desired: Desired, *, forget: bool = True) -> list[str]:
+        ``tunnel`` is what the VPN's link is to be taken for.
+        """
+        profile = Profile(interface="direct0")
+        desired = desire(Config(profiles=(profile,), traffic=traffic))
+        return self.converge(desired, forget=forget, tunnel=tunnel)
+
+    def converge(
+        self, desired: Desired, *, forget: bool = True, tunnel: Tunnel | None = None
+    ) -> list[str]:
         """Apply the plan for ``desired``; with ``forget`` no open flow is known afterwards."""
         ids = tuple((self.cgroup(n), path.stat().st_ino) for n, path in enumerate(self.cgroups))
-        applied: list[str] = self.machine.run(lambda: _converge(desired, ids, forget=forget))
+        tunnels = (tunnel,) if tunnel else ()
+
+        def look(routing: Routing, nftables: Nftables) -> Observed:
+            return replace(_observe(routing, nftables, ids), tunnels=tunnels)
+
+        applied: list[str] = self.machine.run(lambda: _converge(desired, look, forget=forget))
         return applied
 
     def step(self, traffic: Traffic, look: Callable[[], Any]) -> list[Any]:
@@ -121,13 +135,15 @@ def _plan(desired: Desired, observed: Observed) -> Iterator[op.Operation]:
     return (o for o in plan(desired, observed) if isinstance(o, _OPERATIONS))
 
 
-def _converge(desired: Desired, ids: tuple[tuple[str, int], ...], *, forget: bool) -> list[str]:
+def _converge(
+    desired: Desired, look: Callable[[Routing, Nftables], Observed], *, forget: bool
+) -> list[str]:
     applied: list[str] = []
     if forget:
         _forget_flows()
     with Routing() as routing, Nftables() as nftables:
         for _ in range(3):
-            todo = tuple(_plan(desired, _observe(routing, nftables, ids)))
+            todo = tuple(_plan(desired, look(routing, nftables)))
             for operation in todo:
                 _apply(routing, nftables, operation)
                 applied.append(type(operation).__name__)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from byway_systemd.core.desired import Desired
+from byway_systemd.core.network import Tunnel
 from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
 from netns.crossing import (
     CONTAINER,
@@ -371,6 +372,27 @@ def test_nothing_goes_wrong_between_two_modes(
     changes = [pair for pair in pairwise(undecided) if pair[0] != pair[1]]
     assert (undecided[0], undecided[-1]) == (before, after)
     assert len(changes) == (before != after)
+
+
+@BOTH
+@KINDS
+def test_the_tunnels_own_packets_do_not_enter_it(
+    crossing: Crossing, kind: str, version: int
+) -> None:
+    """By their endpoint, or by the link's mark."""
+    bits = 32 if version == 4 else 128
+    index = next(link.index for link in look_around(crossing).links if link.name == "vpn0")
+    endpoint = Tunnel(index, 0, (f"{SERVERS[version]}/{bits}",))
+    everybody = Overrides(uids=(Users(0, 5),), cgroups=(crossing.cgroup(0),))
+    for traffic in (_traffic(Mode.FULL_TUNNEL), _traffic(Mode.BYPASS, force_vpn=everybody)):
+        crossing.steer(traffic)
+        assert crossing.way(version, kind, cgroup=1) == "vpn"
+        crossing.steer(traffic, tunnel=endpoint)
+        assert crossing.way(version, kind, cgroup=1) == "direct"
+    crossing.steer(_traffic(Mode.FULL_TUNNEL), tunnel=Tunnel(index, 51820))
+    assert crossing.way(version, kind) == "vpn"
+    marked = crossing.machine.run(lambda: ask(version, kind, mark=51820))
+    assert marked.startswith("direct")
 
 
 def _connect_from_afar(version: int, address: tuple[str, int]) -> socket.socket:
