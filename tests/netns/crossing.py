@@ -7,6 +7,8 @@ is applied to the machine: links, routes, rules and the nftables table are the k
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 LOADED = (nft_codec, route_messages)  # once, and not in every child
 VPN_TABLE = 51820  # as wg-quick has it
 _DELETE_FLOWS = 1 << 8 | 2  # IPCTNL_MSG_CT_DELETE
+_MASQUERADE = """
+table inet containers {
+  chain nat {
+    type nat hook postrouting priority 100;
+    iifname "br-test" oifname != "br-test" masquerade
+  }
+}
+"""
 BRIDGE = {4: "172.18.0.1", 6: "fd00:18::1"}
 CONTAINER = {4: "172.18.0.2", 6: "fd00:18::2"}
 SUBNETS = {4: "172.18.0.0/16", 6: "fd00:18::/64"}
@@ -193,6 +203,11 @@ def build(name: Callable[[str], Namespace], start: Callable[[Namespace, str], Ch
     for version in (4, 6):
         ip("-n", container.name, f"-{version}", "route", "add", "default", "via", BRIDGE[version])
     machine.run(_forward)
+    machine.run(_masquerade)
+
+
+def _masquerade() -> None:
+    subprocess.run(["nft", "-f", "-"], input=_MASQUERADE, text=True, check=True)
 
 
 def _forward() -> None:
@@ -227,3 +242,25 @@ def look_around(crossing: Crossing) -> Observed:
 
     observed: Observed = crossing.machine.run(look)
     return observed
+
+
+def set_owner(crossing: Crossing, owner: str) -> None:
+    """Let nobody, OpenVPN's halves of a default or wg-quick's rules have the default route."""
+    name = crossing.machine.name
+    halves = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
+    for version in (4, 6):
+        for half in halves[version]:
+            via = ("via", f"{CLIENT_VPN[version][:-1]}2", "dev", "vpn0")
+            with suppress(AssertionError):
+                ip("-n", name, f"-{version}", "route", "delete", half)
+            if owner == "halves":
+                ip("-n", name, f"-{version}", "route", "add", half, *via)
+        rules = (
+            ("not", "fwmark", VPN_TABLE, "lookup", VPN_TABLE),
+            ("lookup", 254, "suppress_prefixlength", 0),
+        )
+        for rule in rules:
+            with suppress(AssertionError):
+                ip("-n", name, f"-{version}", "rule", "delete", *rule)
+        for rule in rules if owner == "wg-quick" else ():
+            ip("-n", name, f"-{version}", "rule", "add", *rule)
