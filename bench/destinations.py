@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what many bypassed destinations cost: to load, to change, and a packet; as root.
 
-  bench/destinations.py [--count N]
+  .venv/bin/python bench/destinations.py [--count N]
 
 Everything happens in a network namespace of its own, on this machine's kernel. A packet is a UDP
 datagram of a new flow each, sent to a destination that is not in the set, and to one that is; the
@@ -85,7 +85,11 @@ def build(size: int) -> NftTable:
     read = time.perf_counter()
     config = Config(profiles=(Profile(interface="direct0"),), traffic=config.traffic)
     with Routing() as routing:
-        observed = Observed(links=routing.observe_links(), routes=routing.observe_routes())
+        observed = Observed(
+            links=routing.observe_links(),
+            routes=routing.observe_routes(),
+            cgroup_ids=(("/byway.slice", 1),),
+        )
     operations = plan(desire(config), observed)
     table = next(o.table for o in operations if isinstance(o, ReplaceTable))
     planned = time.perf_counter()

@@ -90,9 +90,13 @@ class Crossing:
         applied: list[str] = self.machine.run(lambda: _converge(desired, look, forget=forget))
         return applied
 
-    def step(self, traffic: Traffic, look: Callable[[], Any]) -> list[Any]:
-        """Apply the plan and return what ``look`` says before it and after every operation."""
-        desired = desire(Config(profiles=(Profile(interface="direct0"),), traffic=traffic))
+    def step(self, traffic: Traffic | None, look: Callable[[], Any]) -> list[Any]:
+        """Apply the plan and return what ``look`` says before it and after every operation.
+
+        Without ``traffic`` byway stops.
+        """
+        profiles = (Profile(interface="direct0"),)
+        desired = desire(Config(profiles=profiles, traffic=traffic)) if traffic else Desired.empty()
 
         def run() -> list[Any]:
             found = [look()]

@@ -288,6 +288,26 @@ def test_nothing_goes_wrong_between_two_modes(
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("mode", "side", "way"), [(Mode.FULL_TUNNEL, "direct", "direct"), (Mode.DIRECT, "vpn", "vpn")]
+)
+def test_what_is_excepted_from_a_mode_is_so_before_the_mode(
+    crossing: Crossing, mode: Mode, side: str, way: str, version: int
+) -> None:
+    """A destination goes the same way before, at every step, after, and on the way down."""
+    set_owner(crossing, {"direct": "nobody", "vpn": "halves"}[way])
+    prefix = f"{SERVERS[version]}/{32 if version == 4 else 128}"
+    excepted = _traffic(mode, **{f"force_{side}": Overrides(destinations=(prefix,))})
+
+    def look() -> str:
+        return ask(version).split(" ", maxsplit=1)[0]
+
+    crossing.steer(_traffic())
+    assert set(crossing.step(excepted, look)) == {way}
+    assert set(crossing.step(None, look)) == {way}
+
+
+@BOTH
 @KINDS
 def test_the_tunnels_own_packets_do_not_enter_it(
     crossing: Crossing, kind: str, version: int
