@@ -128,7 +128,7 @@ _byway_reply() {
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run mode bypass plan apply reconcile config generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run mode bypass candidates plan apply reconcile config generate daemon --help --version --config" "$word" ;;
         "bypass") _byway_words "list add remove clear --help" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
         "status")
@@ -155,6 +155,8 @@ _byway_reply() {
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_nothing "$word"; fi ;;
         "bypass clear")
             _byway_words "--help --config" "$word" ;;
+        "candidates")
+            _byway_words "--json --help --config" "$word" ;;
         "plan")
             _byway_words "--json --help --config" "$word" ;;
         "apply")

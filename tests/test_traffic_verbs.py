@@ -8,9 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from worlds import laptop
 
+from byway_systemd.cli.show import _write_status as write_status
 from byway_systemd.cli.verbs import build_parser
 from byway_systemd.core.bypass import HEADING, add_destinations, remove_destinations
+from byway_systemd.core.config import Config, Profile
+from byway_systemd.core.desired import desire
 from byway_systemd.core.edit import set_mode
 from byway_systemd.core.errors import (
     BywayError,
@@ -19,6 +23,8 @@ from byway_systemd.core.errors import (
     RootNeededError,
     UsageError,
 )
+from byway_systemd.core.status import build_status
+from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users
 from byway_systemd.system.files import BYPASS_LIST, CONFIG, RUNTIME_MODE
 from byway_systemd.system.host import Host
 
@@ -180,6 +186,25 @@ def test_only_root_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             run(root, *words)
     with suppress(ConfigError):  # of a file that is not this user's
         run(root, "mode")
+
+
+def test_status_says_the_mode_unless_there_is_nothing_to_say(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    observed = laptop()
+    for traffic, line in (
+        (Traffic(), ""),
+        (Traffic(Mode.FULL_TUNNEL), "mode full_tunnel, VPN wg0 (up)"),
+        (
+            Traffic(Mode.SELECTIVE, "tun9", force_vpn=Overrides(uids=(Users(5, 5),))),
+            "mode selective, VPN tun9 (down, block), force_vpn 1",
+        ),
+    ):
+        desired = desire(Config(profiles=(Profile(interface="wwan0"),), traffic=traffic))
+        status = build_status(desired, observed, ())
+        write_status({"version": "1", "daemon": {"running": True}, **status})
+        shown = capsys.readouterr().out.splitlines()
+        assert [text for text in shown if text.startswith("mode ")] == [line][: bool(line)]
 
 
 def test_comments_of_the_list_stay() -> None:

@@ -38,6 +38,9 @@ class Context(Protocol):
     def write_config(self, text: str) -> None:
         """Replace the main file."""
 
+    def candidates(self) -> dict[str, Any]:
+        """Return what a traffic section could list (``build_candidates``)."""
+
     @property
     def runtime_mode_name(self) -> str:
         """The drop-in that sets the mode until the next boot; empty where drop-ins do not count."""

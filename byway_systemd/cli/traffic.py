@@ -1,10 +1,10 @@
-"""The verbs for all other traffic: mode, bypass."""
+"""The verbs for all other traffic: mode, bypass, candidates."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from byway_systemd.cli.output import write, write_error, write_json
+from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
 
@@ -75,6 +75,32 @@ def _check_mode(files: tuple[ConfigFile, ...], wanted: str) -> None:
     if found != wanted:
         last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
         raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
+
+
+def candidates(context: Context, arguments: Namespace) -> ExitCode:
+    """Show subnets, units, users and links that a traffic section could name."""
+    found = context.candidates()
+    if arguments.json != "off":
+        write_json(found, arguments.json)
+        return ExitCode.OK
+    tables = (
+        ("subnets", ("SUBNET", "LINK", "KIND")),
+        ("units", ("UNIT", "CGROUP")),
+        ("users", ("UID", "USER", "RUNS")),
+        ("links", ("LINK", "KIND", "STATE")),
+    )
+    for name, heading in tables:
+        if found[name]:
+            write_table(heading, [tuple(map(_cell, row.values())) for row in found[name]])
+            write()
+    for preset in found["presets"]:
+        subnets = ", ".join(f'"{subnet}"' for subnet in preset["subnets"])
+        write(f"{preset['name']}: [traffic.force_direct] subnets = [{subnets}]")
+    return ExitCode.OK
+
+
+def _cell(value: object) -> str:
+    return printable(" ".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
 
 
 def bypass_list(context: Context, arguments: Namespace) -> ExitCode:

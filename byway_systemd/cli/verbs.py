@@ -118,6 +118,12 @@ VERBS: tuple[Verb, ...] = (
             Verb("clear", "empty the list", "traffic:bypass_clear"),
         ),
     ),
+    Verb(
+        "candidates",
+        "show what could be forced to a side, without changing anything",
+        "traffic:candidates",
+        (_JSON,),
+    ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN,)),
     Verb(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import tomli
@@ -248,23 +249,24 @@ def _refuse_both_sides(entries: list[Entry], problems: list[Problem]) -> None:
     """One value cannot be forced both to the direct link and to the VPN."""
     seen: dict[tuple[str, Any], Entry] = {}
     for entry in entries:
-        place = _override(entry.setting)
+        place = _override(entry.setting.key)
         if place is None:
             continue
         side, field = place
         first = seen.setdefault((field, entry.value), entry)
-        other = _override(first.setting)
+        other = _override(first.setting.key)
         if other is not None and other[0] != side:
             where = f"{first.file.name}, {_render_path(first.path)}"
             message = f"forced both ways: {str(entry.value)!r}"
             problems.append(problem_at(entry, message, f"it is in {where}: remove one of them"))
 
 
-def _override(setting: Setting) -> tuple[str, str] | None:
+@lru_cache(maxsize=64)  # asked for each of 100,000 destinations
+def _override(key: str) -> tuple[str, str] | None:
     """Return the side and the field of a setting that lists overrides, None for any other."""
-    if setting.key == "traffic.bypass":
+    if key == "traffic.bypass":
         return "force_direct", "destinations"
-    table, side, *field = (*setting.key.split("."), "")
+    table, side, *field = (*key.split("."), "")
     return (side, field[0]) if table == "traffic" and len(field) > 1 else None
 
 
@@ -272,7 +274,7 @@ def _build_traffic(entries: list[Entry]) -> Traffic:
     plain: dict[str, Any] = {}
     listed: dict[tuple[str, str], dict[Any, None]] = {}
     for entry in entries:
-        if place := _override(entry.setting):
+        if place := _override(entry.setting.key):
             listed.setdefault(place, {})[entry.value] = None
         elif entry.setting.key.startswith("traffic."):
             plain[entry.setting.key.removeprefix("traffic.")] = entry.value

@@ -1,7 +1,8 @@
 """The plan: what must be done so that what is observed becomes what is desired.
 
 ``plan`` is pure, and everything byway shows or does goes through it. Order of building up: unit
-files, reload, units, sysctls, routes, rules, nftables, markers, open sockets, processes. Order of
+files, reload, units, sysctls, routes, rules, nftables, markers, open sockets, processes, and the
+rules of the mode last: until then all that is excepted from it is in place. Order of
 taking down: the reverse, so that marked traffic never meets a missing route; open sockets are let
 go once nothing marks them any more.
 """
@@ -41,7 +42,7 @@ from byway_systemd.core.operations import (
     WriteUnitFile,
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
-from byway_systemd.core.rules import describe_purpose, is_own_rule, plan_rules
+from byway_systemd.core.rules import describe_purpose, is_base_rule, is_own_rule, plan_rules
 from byway_systemd.core.selection import find_selection
 from byway_systemd.core.steering import find_steering, is_below, starts_holder
 from byway_systemd.core.users import holder_unit, is_holder_unit
@@ -63,7 +64,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     vpn = find_vpn(desired, observed)
     up_files, down_files = _plan_unit_files(desired, observed)
     up_routes, down_routes = _plan_routes(desired, uplinks, vpn, observed)
-    up_rules, down_rules = _plan_rules(desired, uplinks, vpn, observed)
+    up_rules, down_rules, modes = _plan_rules(desired, uplinks, vpn, observed)
     steering = find_steering(desired, observed)
     up_table, down_table = _plan_table(desired, (uplinks, vpn), steering, observed)
     up_sysctls, down_sysctls = _plan_sysctls(uplinks, vpn, observed)
@@ -80,6 +81,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         *attached,
         *followed,
         *plan_placement(desired, steering, observed),
+        *modes,
         *detached,
         *down_table,
         *let_go,
@@ -212,23 +214,29 @@ def _why_route(route: Route, uplinks: tuple[Uplink, ...]) -> str:
 
 def _plan_rules(
     desired: Desired, uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
-) -> tuple[list[Operation], list[Operation]]:
-    """Add from the first to the last, delete from the last to the first.
+) -> tuple[list[Operation], list[Operation], list[Operation]]:
+    """Return what adds, what deletes, and what does both to the rules of the mode.
 
-    So no rule ever stands in front of another without those that are to come before both.
+    Added from the first to the last, deleted from the last to the first: no rule ever stands in
+    front of another without those that are to come before both.
     """
     exits = tuple(uplink.exit for uplink in uplinks)
     wanted = plan_rules(desired, exits, vpn, observed)
     present = [rule for rule in observed.rules if is_own_rule(rule)]
-    up: list[Operation] = [
-        AddRule(rule, describe_purpose(rule, desired)) for rule in wanted if rule not in present
-    ]
-    down: list[Operation] = [
+    up = [AddRule(rule, describe_purpose(rule, desired)) for rule in wanted if rule not in present]
+    down = [
         DeleteRule(rule, "it is not wanted, or not at this preference")
         for rule in sorted(present, key=lambda rule: (rule.family, -rule.preference))
         if rule not in wanted or present.count(rule) > 1
     ]
-    return up, down
+    return (
+        [operation for operation in up if not is_base_rule(operation.rule)],
+        [operation for operation in down if not is_base_rule(operation.rule)],
+        [
+            *(operation for operation in up if is_base_rule(operation.rule)),
+            *(operation for operation in down if is_base_rule(operation.rule)),
+        ],
+    )
 
 
 def _plan_table(

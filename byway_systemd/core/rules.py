@@ -59,6 +59,11 @@ def is_own_rule(rule: RoutingRule) -> bool:
     return (in_own or before_base) and rule.protocol == PROTOCOL_KERNEL
 
 
+def is_base_rule(rule: RoutingRule) -> bool:
+    """Whether a rule of byway's is the mode's: for all that nothing else decides."""
+    return not rule.source and rule.first_uid < 0 and (not rule.mask or rule.inverted)
+
+
 def can_take(rule: RoutingRule, mark: int, own: tuple[IPv4Address | IPv6Address, ...]) -> bool:
     """Return whether a foreign rule could decide about packets of this machine that carry ``mark``.
 

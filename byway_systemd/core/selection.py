@@ -30,7 +30,7 @@ from byway_systemd.core.nftables import (
     Statement,
     Verdict,
 )
-from byway_systemd.core.traffic import Mode, Overrides, collapse_prefixes
+from byway_systemd.core.traffic import Overrides, collapse_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,15 +46,10 @@ _TUNNEL = "tunnel_endpoints"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The VPN (None where byway leads nothing to it) and the sets; those that are empty are not.
-
-    ``answers_direct`` says that what comes in by the direct link has to be marked to be answered
-    by it, as all else goes by the VPN.
-    """
+    """The VPN (None where byway leads nothing to it) and the sets; those that are empty are not."""
 
     vpn: Vpn | None = None
     sets: tuple[NftSet, ...] = ()
-    answers_direct: bool = False
 
     def spare_tunnel(self) -> list[NftRule]:
         """Return the rules that leave the tunnel's own packets alone: they still have a socket."""
@@ -90,7 +85,7 @@ class Selection:
             MatchFlowMark(mask, 0),
         )
         rule = NftRule("direct: flow that comes in by it", (*matches, SetFlowMark(mask, mark)))
-        return [rule] if self.answers_direct else []
+        return [rule] if self.vpn else []
 
     def vpn_destinations(self, mask: int) -> list[NftRule]:
         """Return the rules for new flows to where the VPN is to be used."""
@@ -161,7 +156,7 @@ def find_selection(
     if vpn:
         sets += _override_sets("vpn", desired.traffic.force_vpn, observed)
         sets += _address_sets(_TUNNEL, vpn.endpoints)
-    return Selection(vpn, tuple(sets), desired.traffic.mode is Mode.FULL_TUNNEL)
+    return Selection(vpn, tuple(sets))
 
 
 def _override_sets(way: str, overrides: Overrides, observed: Observed) -> Iterator[NftSet]:

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.network import Family
+from byway_systemd.core.prefixes import collapse, read_plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,9 +143,9 @@ class Traffic:
 @lru_cache(maxsize=16)  # seconds for 100,000 prefixes, and they seldom change
 def collapse_prefixes(values: tuple[str, ...], family: Family) -> tuple[str, ...]:
     """Return the prefixes of ``family`` among ``values``, without overlaps, sorted as text."""
-    mark = ":" if family is Family.IPV6 else "."
-    networks = (ip_network(v) for v in values if "/" in v and mark in v)
-    return tuple(sorted(map(str, collapse_addresses(networks))))  # type: ignore[type-var]
+    is_ipv6 = family is Family.IPV6
+    chosen = tuple(value for value in values if "/" in value and (":" in value) is is_ipv6)
+    return collapse(chosen, 128 if is_ipv6 else 32)
 
 
 def resolve_users(
@@ -218,6 +219,8 @@ def read_subnet(value: object) -> str:
 def read_destination(value: object) -> str:
     """Return a prefix in canonical form, or a host's name in lower case without a last dot."""
     text = _read_text(value, "a destination")
+    if plain := read_plain_address(text):
+        return plain
     if ":" in text or "/" in text or re.fullmatch(r"[0-9.]+", text):
         prefix = read_subnet(text)
         network = ip_network(prefix)

@@ -36,6 +36,7 @@ _THROW_METRIC = 1024  # what the kernel makes of none for IPv6
 # What a VPN is most likely made of, first. A ppp link may also be a modem or DSL line: one that is
 # a direct link is not looked at.
 _PREFERRED = ("wireguard", "amneziawg", "tun", "ppp", "xfrm", "vti", "vti6")
+_LINK_LOCAL = "fe80::/64"  # without it, no neighbour is found
 _DEFAULTS = frozenset(
     ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "::/1", "8000::/1", "2000::/3"]
 )
@@ -135,7 +136,7 @@ def vpn_routes(vpn: Vpn, observed: Observed, *, keeps_near: bool) -> tuple[Route
     near = [
         replace(route, table=vpn.table, protocol=PROTOCOL_KERNEL)
         for route in local_routes(observed, vpn.link)
-        if keeps_near or route.link == own
+        if keeps_near or route.link == own or route.destination == _LINK_LOCAL
     ]
     servers = [
         replace(r, table=vpn.table, protocol=PROTOCOL_KERNEL) for r in _host_routes(observed)

@@ -117,6 +117,16 @@ def user_unit_cgroups() -> list[str]:
     return found
 
 
+def system_unit_cgroups() -> list[str]:
+    """Return the cgroups of the services and scopes in the system's slices, not in users'."""
+    found = []
+    for directory, below, _ in islice(os.walk(MOUNT), MOST_CGROUPS):
+        path = directory[len(str(MOUNT)) :]
+        found += [f"{path}/{name}" for name in below if name.endswith((".service", ".scope"))]
+        below[:] = [f for f in below if f.endswith(".slice") and f"{path}/{f}" != USERS_CGROUP]
+    return sorted(found)
+
+
 def empty_homes() -> list[str]:
     """Return byway's cgroups in users' holders that no process is in any more.
 

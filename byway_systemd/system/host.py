@@ -104,6 +104,14 @@ class Host:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         files.write_atomically(path, text, mode)
 
+    def candidates(self) -> dict[str, Any]:
+        """Look at what runs and at the network, which needs no root."""
+        from byway_systemd.core.candidates import build_candidates  # noqa: PLC0415
+        from byway_systemd.system import candidates  # noqa: PLC0415
+
+        units, users = candidates.observe_units(), candidates.observe_users()
+        return build_candidates(candidates.observe_network(), units, users)
+
     @property
     def runtime_mode_name(self) -> str:
         """The drop-in that sets the mode until the next boot; empty with ``--config``."""

@@ -118,6 +118,8 @@ def test_what_is_near_is_left_out_when_it_is_not_wanted_but_for_the_vpns_own() -
     way = Route(V4, 254, "0.0.0.0/1", gateway="10.8.0.1", link=TUN.index)
     observed = Observed(links=(LO, WLAN, WWAN, TUN), routes=(*MAIN, *CONNECTED, own, way))
     assert routes(observed, auto_local_bypass=False) == [
+        "unicast fe80::/64 2",  # neighbours are found by it
+        "unicast fe80::/64 3",
         "unicast 10.8.0.0/24 5",
         "unicast 0.0.0.0/0 10.8.0.1",
         "unreachable 0.0.0.0/0 -",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from byway_systemd.core.desired import Desired
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.sysctls import write_sysctl
+from netns.crossing import Crossing, build, look_around, own_nothing, set_owner
 from netns.world import (
     CLIENT_DIRECT,
     CLIENT_VPN,
@@ -121,3 +123,40 @@ def _reset() -> None:
             nftables.delete_table(name)
     for setting in ("rp_filter", "src_valid_mark"):
         write_sysctl(f"net/ipv4/conf/direct0/{setting}", "0")
+
+
+@pytest.fixture(scope="session")
+def crossing_network(cgroups: tuple[Path, ...]) -> Iterator[Crossing]:
+    """The machine with its links and servers."""
+    names = ("machine", "container", "direct", "vpn")
+    made = {name: Namespace(f"{_PREFIX}-crossing-{name}") for name in names}
+    servers: list[Child] = []
+
+    def start(namespace: Namespace, name: str) -> Child:
+        servers.append(namespace.start(lambda: answer(name)))
+        return servers[-1]
+
+    try:
+        for namespace in made.values():
+            ip("netns", "add", namespace.name)
+            ip("-n", namespace.name, "link", "set", "lo", "up")
+        build(made.__getitem__, start)
+        machine = made["machine"]
+        for version in (4, 6):
+            wait_for_server(machine, version)
+        yield Crossing(machine, made["container"], made["direct"], cgroups, find_cgroup2())
+    finally:
+        for server in servers:
+            server.stop()
+        for namespace in made.values():
+            with suppress(AssertionError):
+                ip("netns", "delete", namespace.name)
+
+
+@pytest.fixture
+def crossing(crossing_network: Crossing) -> Iterator[Crossing]:
+    """The machine without anything of byway's or of a VPN client's but its table."""
+    yield crossing_network
+    set_owner(crossing_network, "nobody")
+    crossing_network.converge(Desired.empty())
+    assert own_nothing(look_around(crossing_network))

@@ -7,6 +7,8 @@ is applied to the machine: links, routes, rules and the nftables table are the k
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from byway_systemd.core.network import Tunnel
     from byway_systemd.core.traffic import Traffic
 
 LOADED = (nft_codec, route_messages)  # once, and not in every child
 VPN_TABLE = 51820  # as wg-quick has it
 _DELETE_FLOWS = 1 << 8 | 2  # IPCTNL_MSG_CT_DELETE
+_MASQUERADE = """
+table inet containers {
+  chain nat {
+    type nat hook postrouting priority 100;
+    iifname "br-test" oifname != "br-test" masquerade
+  }
+}
+"""
 BRIDGE = {4: "172.18.0.1", 6: "fd00:18::1"}
 CONTAINER = {4: "172.18.0.2", 6: "fd00:18::2"}
 SUBNETS = {4: "172.18.0.0/16", 6: "fd00:18::/64"}
@@ -55,20 +66,37 @@ class Crossing:
         """Return the path of a cgroup as the configuration has it."""
         return f"/{self.cgroups[level].relative_to(self.mount)}"
 
-    def steer(self, traffic: Traffic, *, forget: bool = True) -> list[str]:
-        """Apply the plan until nothing is left to do; return the names of what was applied."""
-        profile = Profile(interface="direct0")
-        return self.converge(desire(Config(profiles=(profile,), traffic=traffic)), forget=forget)
+    def steer(
+        self, traffic: Traffic, *, forget: bool = True, tunnel: Tunnel | None = None
+    ) -> list[str]:
+        """Apply the plan until nothing is left to do; return the names of what was applied.
 
-    def converge(self, desired: Desired, *, forget: bool = True) -> list[str]:
+        ``tunnel`` is what the VPN's link is to be taken for.
+        """
+        profile = Profile(interface="direct0")
+        desired = desire(Config(profiles=(profile,), traffic=traffic))
+        return self.converge(desired, forget=forget, tunnel=tunnel)
+
+    def converge(
+        self, desired: Desired, *, forget: bool = True, tunnel: Tunnel | None = None
+    ) -> list[str]:
         """Apply the plan for ``desired``; with ``forget`` no open flow is known afterwards."""
         ids = tuple((self.cgroup(n), path.stat().st_ino) for n, path in enumerate(self.cgroups))
-        applied: list[str] = self.machine.run(lambda: _converge(desired, ids, forget=forget))
+        tunnels = (tunnel,) if tunnel else ()
+
+        def look(routing: Routing, nftables: Nftables) -> Observed:
+            return replace(_observe(routing, nftables, ids), tunnels=tunnels)
+
+        applied: list[str] = self.machine.run(lambda: _converge(desired, look, forget=forget))
         return applied
 
-    def step(self, traffic: Traffic, look: Callable[[], Any]) -> list[Any]:
-        """Apply the plan and return what ``look`` says before it and after every operation."""
-        desired = desire(Config(profiles=(Profile(interface="direct0"),), traffic=traffic))
+    def step(self, traffic: Traffic | None, look: Callable[[], Any]) -> list[Any]:
+        """Apply the plan and return what ``look`` says before it and after every operation.
+
+        Without ``traffic`` byway stops.
+        """
+        profiles = (Profile(interface="direct0"),)
+        desired = desire(Config(profiles=profiles, traffic=traffic)) if traffic else Desired.empty()
 
         def run() -> list[Any]:
             found = [look()]
@@ -121,13 +149,15 @@ def _plan(desired: Desired, observed: Observed) -> Iterator[op.Operation]:
     return (o for o in plan(desired, observed) if isinstance(o, _OPERATIONS))
 
 
-def _converge(desired: Desired, ids: tuple[tuple[str, int], ...], *, forget: bool) -> list[str]:
+def _converge(
+    desired: Desired, look: Callable[[Routing, Nftables], Observed], *, forget: bool
+) -> list[str]:
     applied: list[str] = []
     if forget:
         _forget_flows()
     with Routing() as routing, Nftables() as nftables:
         for _ in range(3):
-            todo = tuple(_plan(desired, _observe(routing, nftables, ids)))
+            todo = tuple(_plan(desired, look(routing, nftables)))
             for operation in todo:
                 _apply(routing, nftables, operation)
                 applied.append(type(operation).__name__)
@@ -177,6 +207,11 @@ def build(name: Callable[[str], Namespace], start: Callable[[Namespace, str], Ch
     for version in (4, 6):
         ip("-n", container.name, f"-{version}", "route", "add", "default", "via", BRIDGE[version])
     machine.run(_forward)
+    machine.run(_masquerade)
+
+
+def _masquerade() -> None:
+    subprocess.run(["nft", "-f", "-"], input=_MASQUERADE, text=True, check=True)
 
 
 def _forward() -> None:
@@ -211,3 +246,25 @@ def look_around(crossing: Crossing) -> Observed:
 
     observed: Observed = crossing.machine.run(look)
     return observed
+
+
+def set_owner(crossing: Crossing, owner: str) -> None:
+    """Let nobody, OpenVPN's halves of a default or wg-quick's rules have the default route."""
+    name = crossing.machine.name
+    halves = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
+    for version in (4, 6):
+        for half in halves[version]:
+            via = ("via", f"{CLIENT_VPN[version][:-1]}2", "dev", "vpn0")
+            with suppress(AssertionError):
+                ip("-n", name, f"-{version}", "route", "delete", half)
+            if owner == "halves":
+                ip("-n", name, f"-{version}", "route", "add", half, *via)
+        rules = (
+            ("not", "fwmark", VPN_TABLE, "lookup", VPN_TABLE),
+            ("lookup", 254, "suppress_prefixlength", 0),
+        )
+        for rule in rules:
+            with suppress(AssertionError):
+                ip("-n", name, f"-{version}", "rule", "delete", *rule)
+        for rule in rules if owner == "wg-quick" else ():
+            ip("-n", name, f"-{version}", "rule", "add", *rule)

@@ -3,123 +3,37 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-import subprocess
 import time
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
-from byway_systemd.core.desired import Desired
+from byway_systemd.core.network import Tunnel
 from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
 from netns.crossing import (
     CONTAINER,
     SUBNETS,
     VPN_TABLE,
     Crossing,
-    build,
     look_around,
-    own_nothing,
+    set_owner,
 )
 from netns.world import (
     CLIENT_DIRECT,
     CLIENT_VPN,
     FAMILIES,
     SERVERS,
-    Child,
-    Namespace,
-    answer,
     ask,
-    find_cgroup2,
     ip,
-    wait_for_server,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-_PREFIX = f"byway-test-{secrets.token_hex(4)}"
-_MASQUERADE = """
-table inet containers {
-  chain nat {
-    type nat hook postrouting priority 100;
-    iifname "br-test" oifname != "br-test" masquerade
-  }
-}
-"""
 BOTH = pytest.mark.parametrize("version", [4, 6])
 KINDS = pytest.mark.parametrize("kind", ["udp", "tcp"])
 OWNERS = pytest.mark.parametrize("owner", ["nobody", "halves", "wg-quick"])
 USER = 12345
 USERS = (Users(USER, USER + 5),)
-
-
-@pytest.fixture(scope="module")
-def crossing_network(cgroups: tuple[Path, ...]) -> Iterator[Crossing]:
-    """The machine with its links and servers."""
-    names = ("machine", "container", "direct", "vpn")
-    made = {name: Namespace(f"{_PREFIX}-{name}") for name in names}
-    servers: list[Child] = []
-
-    def start(namespace: Namespace, name: str) -> Child:
-        servers.append(namespace.start(lambda: answer(name)))
-        return servers[-1]
-
-    try:
-        for namespace in made.values():
-            ip("netns", "add", namespace.name)
-            ip("-n", namespace.name, "link", "set", "lo", "up")
-        build(made.__getitem__, start)
-        machine = made["machine"]
-        machine.run(lambda: _nft(_MASQUERADE))
-        for version in (4, 6):
-            wait_for_server(machine, version)
-        yield Crossing(machine, made["container"], made["direct"], cgroups, find_cgroup2())
-    finally:
-        for server in servers:
-            server.stop()
-        for namespace in made.values():
-            with suppress(AssertionError):
-                ip("netns", "delete", namespace.name)
-
-
-def _nft(text: str) -> None:
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
-
-
-@pytest.fixture
-def crossing(crossing_network: Crossing) -> Iterator[Crossing]:
-    """The machine without anything of byway's or of a VPN client's but its table."""
-    yield crossing_network
-    _set_owner(crossing_network, "nobody")
-    crossing_network.converge(Desired.empty())
-    assert own_nothing(look_around(crossing_network))
-
-
-def _set_owner(crossing: Crossing, owner: str) -> None:
-    """Let nobody, OpenVPN's halves of a default or wg-quick's rules have the default route."""
-    name = crossing.machine.name
-    halves = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
-    for version in (4, 6):
-        for half in halves[version]:
-            via = ("via", f"{CLIENT_VPN[version][:-1]}2", "dev", "vpn0")
-            with suppress(AssertionError):
-                ip("-n", name, f"-{version}", "route", "delete", half)
-            if owner == "halves":
-                ip("-n", name, f"-{version}", "route", "add", half, *via)
-        rules = (
-            ("not", "fwmark", VPN_TABLE, "lookup", VPN_TABLE),
-            ("lookup", 254, "suppress_prefixlength", 0),
-        )
-        for rule in rules:
-            with suppress(AssertionError):
-                ip("-n", name, f"-{version}", "rule", "delete", *rule)
-        for rule in rules if owner == "wg-quick" else ():
-            ip("-n", name, f"-{version}", "rule", "add", *rule)
 
 
 def _traffic(mode: Mode = Mode.BYPASS, **fields: object) -> Traffic:
@@ -143,7 +57,7 @@ def test_a_mode_decides_about_what_nothing_else_does(
 ) -> None:
     if first == "byway":
         crossing.steer(_traffic(mode))
-    _set_owner(crossing, owner)
+    set_owner(crossing, owner)
     crossing.steer(_traffic(mode))
     found = {
         (kind, forwarded): crossing.way(version, kind, forwarded=forwarded)
@@ -194,7 +108,7 @@ def test_an_override_beats_the_mode(
     crossing: Crossing, selector: str, mode: Mode, owner: str, version: int
 ) -> None:
     """Whatever the mode, and whoever has the default route; and gone when it is taken back."""
-    _set_owner(crossing, owner)
+    set_owner(crossing, owner)
     overrides = _overrides(crossing, version, selector)
     way = {}
     for side in ("direct", "vpn"):
@@ -230,7 +144,7 @@ def test_direct_beats_vpn(crossing: Crossing, ours: str, theirs: str, version: i
 def test_past_the_bands_sets_do_what_rules_did(crossing: Crossing, side: str, version: int) -> None:
     bits = 32 if version == 4 else 128
     base = {4: "203.0.113.", 6: "2001:db8:77::"}[version]
-    subnets = (*(f"{base}{n}/{bits}" for n in range(0, 200, 2)), SUBNETS[version])
+    subnets = (*(f"{base}{n}/{bits}" for n in range(1, 200, 2)), SUBNETS[version])
     users = (*(Users(n, n) for n in range(20_000, 30_000, 2)), *USERS)
     mode = Mode.FULL_TUNNEL if side == "direct" else Mode.SELECTIVE
     crossing.steer(_traffic(mode, **{f"force_{side}": Overrides(subnets, users)}))
@@ -353,7 +267,7 @@ def test_nothing_goes_wrong_between_two_modes(
         "force_direct": Overrides(subnets=(subnet,)),
         "force_vpn": Overrides(uids=USERS),
     }
-    _set_owner(crossing, "halves")
+    set_owner(crossing, "halves")
     crossing.steer(_traffic(old, **fields))
 
     def look() -> tuple[str, str, str]:
@@ -371,6 +285,47 @@ def test_nothing_goes_wrong_between_two_modes(
     changes = [pair for pair in pairwise(undecided) if pair[0] != pair[1]]
     assert (undecided[0], undecided[-1]) == (before, after)
     assert len(changes) == (before != after)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("mode", "side", "way"), [(Mode.FULL_TUNNEL, "direct", "direct"), (Mode.DIRECT, "vpn", "vpn")]
+)
+def test_what_is_excepted_from_a_mode_is_so_before_the_mode(
+    crossing: Crossing, mode: Mode, side: str, way: str, version: int
+) -> None:
+    """A destination goes the same way before, at every step, after, and on the way down."""
+    set_owner(crossing, {"direct": "nobody", "vpn": "halves"}[way])
+    prefix = f"{SERVERS[version]}/{32 if version == 4 else 128}"
+    excepted = _traffic(mode, **{f"force_{side}": Overrides(destinations=(prefix,))})
+
+    def look() -> str:
+        return ask(version).split(" ", maxsplit=1)[0]
+
+    crossing.steer(_traffic())
+    assert set(crossing.step(excepted, look)) == {way}
+    assert set(crossing.step(None, look)) == {way}
+
+
+@BOTH
+@KINDS
+def test_the_tunnels_own_packets_do_not_enter_it(
+    crossing: Crossing, kind: str, version: int
+) -> None:
+    """By their endpoint, or by the link's mark."""
+    bits = 32 if version == 4 else 128
+    index = next(link.index for link in look_around(crossing).links if link.name == "vpn0")
+    endpoint = Tunnel(index, 0, (f"{SERVERS[version]}/{bits}",))
+    everybody = Overrides(uids=(Users(0, 5),), cgroups=(crossing.cgroup(0),))
+    for traffic in (_traffic(Mode.FULL_TUNNEL), _traffic(Mode.BYPASS, force_vpn=everybody)):
+        crossing.steer(traffic)
+        assert crossing.way(version, kind, cgroup=1) == "vpn"
+        crossing.steer(traffic, tunnel=endpoint)
+        assert crossing.way(version, kind, cgroup=1) == "direct"
+    crossing.steer(_traffic(Mode.FULL_TUNNEL), tunnel=Tunnel(index, 51820))
+    assert crossing.way(version, kind) == "vpn"
+    marked = crossing.machine.run(lambda: ask(version, kind, mark=51820))
+    assert marked.startswith("direct")
 
 
 def _connect_from_afar(version: int, address: tuple[str, int]) -> socket.socket:
@@ -397,17 +352,21 @@ def _log_in(version: int, address: tuple[str, int]) -> bytes:
 
 
 @BOTH
-def test_a_login_by_the_direct_link_outlives_every_mode(crossing: Crossing, version: int) -> None:
+def test_a_login_by_the_direct_link_outlives_whatever_is_forced(
+    crossing: Crossing, version: int
+) -> None:
     """One that is open goes on, and a new one is answered by the link it came in by."""
     crossing.steer(_traffic(Mode.BYPASS))
     address = (CLIENT_DIRECT[version], 7200)
-    modes = (Mode.FULL_TUNNEL, Mode.SELECTIVE, Mode.DIRECT, Mode.FULL_TUNNEL)
+    own = Overrides(subnets=(f"{CLIENT_DIRECT[version]}/{32 if version == 4 else 128}",))
+    each = [_traffic(mode) for mode in (Mode.FULL_TUNNEL, Mode.SELECTIVE, Mode.DIRECT)]
+    each += [_traffic(force_vpn=Overrides(uids=(Users(0, 9),))), _traffic(force_vpn=own), each[0]]
 
     def serve() -> int:
         served = 0
         with socket.create_server(address, family=FAMILIES[version]) as server:
             server.settimeout(20)
-            for _ in range(len(modes) + 1):
+            for _ in range(len(each) + 1):
                 connection, _peer = server.accept()
                 with connection:
                     while connection.recv(1):
@@ -417,7 +376,7 @@ def test_a_login_by_the_direct_link_outlives_every_mode(crossing: Crossing, vers
 
     server = crossing.machine.start(serve)
     assert crossing.direct.run(lambda: _log_in(version, address)) == b"."
-    for mode in modes:
+    for traffic in each:
         ready, told = os.pipe(), os.pipe()
 
         def talk(ready: tuple[int, int] = ready, told: tuple[int, int] = told) -> bytes:
@@ -431,10 +390,10 @@ def test_a_login_by_the_direct_link_outlives_every_mode(crossing: Crossing, vers
 
         child = crossing.direct.start(talk)
         os.read(ready[0], 1)
-        crossing.steer(_traffic(mode), forget=False)
+        crossing.steer(traffic, forget=False)
         os.write(told[1], b".")
-        assert child.result() == b"..", mode
-    assert server.result() == 1 + 2 * len(modes)
+        assert child.result() == b"..", traffic
+    assert server.result() == 1 + 2 * len(each)
 
 
 def test_100_000_prefixes_are_one_set(crossing: Crossing) -> None:
