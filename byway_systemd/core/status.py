@@ -9,6 +9,7 @@ from byway_systemd.core.config import GATE_SERVICE, WhenDown
 from byway_systemd.core.conflicts import find_conflicts
 from byway_systemd.core.describe import JsonObject, present_operation
 from byway_systemd.core.links import Uplink, find_uplink
+from byway_systemd.core.name_servers import list_servers
 from byway_systemd.core.network import Family
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
@@ -125,6 +126,7 @@ def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> Jso
         "sharing": ("shared" if uplink.shared else "dedicated") if link else None,
         "gateways": gateways,
         "when_down": str(profile.when_down),
+        "dns": list(list_servers(uplink, observed)) if profile.dns else "system",
         "slice": profile.slice,
         "cgroup_id": dict(observed.cgroup_ids).get(profile.slice_cgroup),
         "mark": f"{uplink.exit.mark:#010x}/{desired.mark_mask:#010x}",
@@ -195,6 +197,7 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     found = warn_of_files(tuple(e for e in observed.executables if not e.excluded))
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
     found += find_conflicts(desired, observed)
+    found += [_warn_of_dns(find_uplink(exit_, observed), observed) for exit_ in desired.exits]
     if desired.runs_gate and GATE_SERVICE in observed.failed_units:
         found.append(
             f"the exec gate: {_gate_fault(observed)}; a program's first connections "
@@ -219,6 +222,16 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
             f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
         )
     return [warning for warning in found if warning]
+
+
+def _warn_of_dns(uplink: Uplink, observed: Observed) -> str:
+    profile = uplink.exit.profile
+    if not profile.dns or not uplink.usable or list_servers(uplink, observed):
+        return ""
+    return (
+        f"profile {profile.name}: {profile.interface} has no DNS servers that systemd knows of, so "
+        "names are looked up as before (write the servers' addresses: dns = [...])"
+    )
 
 
 def warn_of_files(executables: tuple[Executable, ...]) -> list[str]:

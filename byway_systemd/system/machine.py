@@ -17,10 +17,12 @@ from byway_systemd.core.desired import PINS
 from byway_systemd.core.observed import Group, Observed, Service, UserManager
 from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_cgroups, is_below
+from byway_systemd.core.sysctls import SETTINGS
 from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
+from byway_systemd.system.link_dns import observe_link_dns
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.processes import (
@@ -112,6 +114,7 @@ class Machine:
             tunnels=observe_tunnels(links) if desired.traffic.uses_vpn else (),
             table=self._nftables.observe_table(_TABLE),
             sysctls=_observe_sysctls(links),
+            link_dns=tuple(observe_link_dns(self._root, desired.profiles, links)),
             saved_sysctls=tuple(sorted(self._state.saved_sysctls().items())),
             cgroup_ids=_observe_ids(desired, base),
             markers=self._observe_markers(touched),
@@ -327,7 +330,12 @@ def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:
 
 
 def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
-    keys = (f"net/ipv4/conf/{link.name}/src_valid_mark" for link in links if not link.loopback)
+    keys = (
+        f"net/ipv4/conf/{link.name}/{setting}"
+        for link in links
+        if not link.loopback
+        for setting in SETTINGS
+    )
     values = ((key, observe_sysctl(key)) for key in keys)
     return tuple((key, value) for key, value in values if value is not None)
 

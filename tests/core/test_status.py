@@ -43,6 +43,7 @@ def test_profile() -> None:
         "sharing": "dedicated",
         "gateways": {"ipv4": "10.64.0.1", "ipv6": "2001:db8:2::1"},
         "when_down": "block",
+        "dns": "system",
         "slice": "byway.slice",
         "cgroup_id": 77,
         "mark": "0x01000000/0x3f000000",
