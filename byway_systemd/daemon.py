@@ -9,10 +9,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from byway_systemd.api.surface import Outlet, Surface
 from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
 from byway_systemd.core.desired import Desired
 from byway_systemd.core.errors import BywayError, ConfigError
+from byway_systemd.core.observed import Observed
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.status import build_status, find_warnings
 from byway_systemd.core.steering import Steering, find_steering
@@ -21,7 +23,7 @@ from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.operations import Operation
 
 log = logging.getLogger("byway")
@@ -73,6 +75,7 @@ class World:
     publish: Callable[[JsonObject], None]
     notify: Callable[..., None]
     placement_note: str = ""
+    outlet: Outlet | None = None
 
 
 class Daemon:
@@ -83,6 +86,8 @@ class Daemon:
         self._world = world
         self._desired = Desired.empty()
         self._observed: Observed | None = None
+        self._status: JsonObject = {}
+        self._phase = "activating"
         self._executables: tuple[Executable, ...] = ()
         self._steering = Steering()
         self._problems: tuple[str, ...] = ()
@@ -94,6 +99,22 @@ class Daemon:
         self._users = Coalescer(self._reconcile_network, _QUIET, most=_MOST_QUIET_USERS)
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
+        self._surface = Surface(world.outlet, self)
+
+    @property
+    def phase(self) -> str:
+        """What byway is doing, in systemd's words for a unit."""
+        return "failed" if self._retry and self._phase == "active" else self._phase
+
+    @property
+    def status(self) -> JsonObject:
+        """The status as it was published last."""
+        return self._status
+
+    @property
+    def view(self) -> tuple[Desired, Observed]:
+        """What is to be and what was seen last."""
+        return self._desired, self._observed or Observed()
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then take everything down. Raises ConfigError at start."""
@@ -108,13 +129,17 @@ class Daemon:
             loop.add_signal_handler(number, react)
         # Subscribe first, look second: what happens in between is seen twice, not missed.
         self._subscribe(loop)
+        self._surface.start()
         self.reconcile_all()
         await self._wait_for_gate()
+        self._phase = "active"
         self._world.notify(ready=True, status=self._summary())
         watchdog = asyncio.create_task(self._keep_alive())
         await self._stopped.wait()
+        self._phase = "deactivating"
         watchdog.cancel()
         self._unsubscribe(loop)
+        await self._surface.stop()
         self.take_down()
 
     async def _wait_for_gate(self) -> None:
@@ -262,6 +287,7 @@ class Daemon:
         status["config_problems"] = list(self._problems)
         status["failures"] = list(self._failed)
         status["placement"]["process_events"] = self._world.placement_note or "active"
+        self._status = status
         self._world.publish(status)
 
     def _summary(self) -> str:

@@ -24,6 +24,7 @@ from byway_systemd.system.netlink import KernelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from byway_systemd.api.surface import Outlet
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
     from byway_systemd.daemon import World
@@ -248,7 +249,20 @@ class Host:
             publish=state.publish_status,
             notify=tell,
             placement_note=note,
+            outlet=self._outlet(),
         )
+
+    def _outlet(self) -> Outlet | None:
+        """Return the way in for clients where systemd has opened one (byway.socket)."""
+        from byway_systemd.api.peer import Authority  # noqa: PLC0415
+        from byway_systemd.api.surface import Outlet  # noqa: PLC0415
+        from byway_systemd.system import peers, polkit  # noqa: PLC0415
+
+        listeners = peers.take_listeners(os.environ)
+        if not listeners:
+            return None
+        authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
+        return Outlet(listeners, peers.identify, authority, self.version)
 
 
 def _report_crash(run: Callable[[], None]) -> int:

@@ -1,0 +1,37 @@
+"""What the routes work with: the daemon, the configuration, and who may change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from byway_systemd.api.peer import Authority
+    from byway_systemd.core.describe import JsonObject
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Observed
+
+
+class Engine(Protocol):
+    """The daemon, as the API uses it. Nothing here waits; what looks or changes takes its time."""
+
+    @property
+    def phase(self) -> str:
+        """``activating``, ``active``, ``deactivating`` or ``failed``, as systemd names them."""
+
+    @property
+    def status(self) -> JsonObject:
+        """The status as it was published last; a new value every time that it changes."""
+
+    @property
+    def view(self) -> tuple[Desired, Observed]:
+        """What is to be and what was seen last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that a route may need."""
+
+    engine: Engine
+    authority: Authority
+    version: str

@@ -1,0 +1,66 @@
+"""The daemon's side of the API: what costs nothing until somebody connects."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from byway_systemd.api.limits import Limits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from byway_systemd.api.peer import Authority, Peer
+    from byway_systemd.api.server import Server
+    from byway_systemd.api.service import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """What the API needs from outside: where clients come in, and who they are."""
+
+    listeners: tuple[socket.socket, ...]
+    identify: Callable[[socket.socket], Peer]
+    authority: Authority
+    version: str = ""
+    limits: Limits = field(default_factory=Limits)
+
+
+class Surface:
+    """Listens, and brings up the server when the first client comes."""
+
+    def __init__(self, outlet: Outlet | None, engine: Engine) -> None:
+        """Without an ``outlet`` there is no API."""
+        self._outlet = outlet
+        self._engine = engine
+        self._server: Server | None = None
+
+    def start(self) -> None:
+        """Listen."""
+        if self._outlet:
+            loop = asyncio.get_running_loop()
+            for listener in self._outlet.listeners:
+                loop.add_reader(listener.fileno(), self._accept, self._outlet, listener)
+
+    async def stop(self) -> None:
+        """Let nobody in any more, and end all connections within a second."""
+        if self._outlet:
+            loop = asyncio.get_running_loop()
+            for listener in self._outlet.listeners:
+                loop.remove_reader(listener.fileno())
+        if self._server:
+            await self._server.close()
+
+    def _accept(self, outlet: Outlet, listener: socket.socket) -> None:
+        if self._server is None:
+            self._server = self._make_server(outlet)
+        self._server.accept(listener)
+
+    def _make_server(self, outlet: Outlet) -> Server:
+        from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
+        from byway_systemd.api.service import Service  # noqa: PLC0415
+
+        service = Service(self._engine, outlet.authority, outlet.version)
+        return Server(service, outlet.identify, outlet.limits)
