@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from byway_systemd.api.service import View
 from byway_systemd.api.surface import Outlet, Surface
 from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
@@ -112,9 +113,14 @@ class Daemon:
         return self._status
 
     @property
-    def view(self) -> tuple[Desired, Observed]:
+    def view(self) -> View:
         """What is to be and what was seen last."""
-        return self._desired, self._observed or Observed()
+        observed = self._observed or Observed()
+        return View(self._desired, observed, self._steering, self._executables)
+
+    def observe_process(self, pid: int) -> Process | None:
+        """Return a process as it is now, None when it is gone."""
+        return self._world.observe_process(pid, self._executables)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then take everything down. Raises ConfigError at start."""

@@ -25,6 +25,7 @@ from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.parse import parse_config
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
+from byway_systemd.system.configuration import Configuration
 from byway_systemd.system.files import read_config, write_atomically
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def make_world(root: Path, limits: Limits) -> World:
         return desire(parse_config(read_config(root)))
 
     def observe(pid: int, _executables: tuple[Executable, ...]) -> Process | None:
-        process = replace(laptop().processes[0], pid=pid)
+        known = (process for process in system.observed.processes if process.pid == pid)
+        process = next(known, None) or replace(laptop().processes[0], pid=pid)
         others = tuple(p for p in system.observed.processes if p.pid != pid)
         system.observed = replace(system.observed, processes=(*others, process))
         return process
@@ -93,7 +95,7 @@ def make_world(root: Path, limits: Limits) -> World:
         watch=lambda _: None,
         publish=lambda status: write_atomically(root / "status.json", json.dumps(status)),
         notify=lambda **fields: write_atomically(root / "told", json.dumps(fields)),
-        outlet=Outlet(listeners, peers.identify, authority, "1.2.3", limits),
+        outlet=Outlet(listeners, peers.identify, authority, Configuration(root), "1.2.3", limits),
     )
 
 

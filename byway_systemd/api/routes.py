@@ -45,7 +45,14 @@ class Route:
         return path.startswith(self.stem) and len(path) > len(self.stem)
 
 
-ROUTES: tuple[Route, ...] = (Route("GET", "/state", reads.get_state),)
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/state", reads.get_state),
+    Route("GET", "/api/v1/status", reads.get_status),
+    Route("GET", "/api/v1/plan", reads.get_plan),
+    Route("GET", "/api/v1/apps", reads.get_apps),
+    Route("GET", "/api/v1/config", reads.get_config),
+    Route("GET", "/api/v1/explain", reads.get_explain, ("pid", "unit", "destination")),
+)
 
 
 def find_route(request: Request) -> Route:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Observed
+    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.steering import Steering
 
 
 class Engine(Protocol):
@@ -24,8 +26,21 @@ class Engine(Protocol):
         """The status as it was published last; a new value every time that it changes."""
 
     @property
-    def view(self) -> tuple[Desired, Observed]:
+    def view(self) -> View:
         """What is to be and what was seen last."""
+
+    def observe_process(self, pid: int) -> Process | None:
+        """Return a process as it is now, None when it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is to be, what was seen last, and what follows from the two."""
+
+    desired: Desired
+    observed: Observed
+    steering: Steering
+    executables: tuple[Executable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +48,6 @@ class Service:
     """Everything that a route may need."""
 
     engine: Engine
+    configuration: Configuration
     authority: Authority
     version: str

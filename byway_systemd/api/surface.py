@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
     from byway_systemd.api.service import Engine
@@ -24,6 +25,7 @@ class Outlet:
     listeners: tuple[socket.socket, ...]
     identify: Callable[[socket.socket], Peer]
     authority: Authority
+    configuration: Configuration
     version: str = ""
     limits: Limits = field(default_factory=Limits)
 
@@ -62,5 +64,5 @@ class Surface:
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Service  # noqa: PLC0415
 
-        service = Service(self._engine, outlet.authority, outlet.version)
+        service = Service(self._engine, outlet.configuration, outlet.authority, outlet.version)
         return Server(service, outlet.identify, outlet.limits)

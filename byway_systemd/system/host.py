@@ -15,9 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.core.errors import BywayError, ConfigError, NotFoundError, UnsupportedError
-from byway_systemd.core.observed import Executable, FileState
-from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
+from byway_systemd.core.errors import BywayError, NotFoundError, UnsupportedError
 from byway_systemd.system import files
 from byway_systemd.system.netlink import KernelError
 
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from byway_systemd.api.surface import Outlet
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Executable
+    from byway_systemd.core.parse import ConfigFile
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
 
@@ -62,21 +62,9 @@ class Host:
 
     def config(self) -> Config:
         """Parse the configuration; a directory where a program should be is an error too."""
-        texts = self.config_files()
-        config = parse_config(texts)
-        directories = {
-            executable.app
-            for executable in self.executables(config)
-            if executable.state is FileState.DIRECTORY and executable.path == str(executable.app)
-        }
-        problems = tuple(
-            problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
-            for entry in app_entries(texts)
-            if entry.value in directories
-        )
-        if problems:
-            raise ConfigError(problems)
-        return config
+        from byway_systemd.system.configuration import check_config  # noqa: PLC0415
+
+        return check_config(self.config_files())
 
     def config_path(self) -> Path:
         """Return the main file."""
@@ -84,9 +72,9 @@ class Host:
 
     def write_config(self, text: str) -> None:
         """Replace the main file, keeping links to it and its mode."""
-        path = Path(os.path.realpath(self.config_path()))
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        files.write_atomically(path, text, mode)
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
+
+        Configuration(self._root, self._main).write(text)
 
     def edit_text(self, text: str) -> str:
         """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
@@ -257,12 +245,14 @@ class Host:
         from byway_systemd.api.peer import Authority  # noqa: PLC0415
         from byway_systemd.api.surface import Outlet  # noqa: PLC0415
         from byway_systemd.system import peers, polkit  # noqa: PLC0415
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
         listeners = peers.take_listeners(os.environ)
         if not listeners:
             return None
         authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
-        return Outlet(listeners, peers.identify, authority, self.version)
+        configuration = Configuration(self._root, self._main)
+        return Outlet(listeners, peers.identify, authority, configuration, self.version)
 
 
 def _report_crash(run: Callable[[], None]) -> int:

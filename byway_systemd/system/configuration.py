@@ -1,0 +1,92 @@
+"""The configuration's files: what they say now, what another text would mean, and writing it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from byway_systemd.api.configuration import Snapshot
+from byway_systemd.core.desired import Desired, desire
+from byway_systemd.core.errors import ConfigError
+from byway_systemd.core.observed import FileState
+from byway_systemd.core.parse import ConfigFile, app_entries, parse_config, problem_at
+from byway_systemd.core.units import SOURCE, Scope, render_unit_files
+from byway_systemd.system import files
+from byway_systemd.system.executables import observe_executables
+
+if TYPE_CHECKING:
+    from byway_systemd.core.config import Config
+
+
+class Configuration:
+    """The configuration below ``root``; ``main`` replaces /etc/byway, and has no drop-ins."""
+
+    def __init__(self, root: Path, main: Path | None = None) -> None:
+        """Nothing is read before it is asked for."""
+        self._root = root
+        self._main = main
+
+    @property
+    def path(self) -> Path:
+        """The main file, which changes are written to."""
+        return self._main or self._root / files.CONFIG
+
+    @property
+    def name(self) -> str:
+        """The main file's name as people know it."""
+        return str(self._main or f"/{files.CONFIG}")
+
+    def read(self) -> Snapshot:
+        """Return the files as they are, valid or not; raise ConfigError if one cannot be read."""
+        main = ConfigFile(self.name, "")
+        drop_ins: tuple[ConfigFile, ...] = ()
+        if self._main or files.has_config(self._root):
+            found = files.read_config(self._root, self._main)
+            main = next((file for file in found if file.name == self.name), main)
+            drop_ins = tuple(file for file in found if file.name != self.name)
+        return Snapshot(main, drop_ins, self._is_public())
+
+    def preview(self, text: str) -> Desired:
+        """Return what there would be with ``text`` in the main file; raise ConfigError."""
+        snapshot = self.read()
+        config = check_config((ConfigFile(self.name, text), *snapshot.drop_ins))
+        templates, source = files.find_templates(), self.name if self._main else SOURCE
+        of_system, of_users = (
+            render_unit_files(config, templates, source, scope)
+            for scope in (Scope.SYSTEM, Scope.USER)
+        )
+        installed = self._main is None and (self._root / files.GENERATOR).exists()
+        return desire(config, of_system, of_users, has_generator=installed, runs_units=installed)
+
+    def write(self, text: str) -> None:
+        """Replace the main file, keeping links to it and its mode."""
+        path = Path(os.path.realpath(self.path))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        files.write_atomically(path, text, mode)
+
+    def _is_public(self) -> bool:
+        """Whether everybody may read the files anyway."""
+        paths = [self.path] if self._main else [self.path, *files.find_drop_ins(self._root)]
+        return all(path.stat().st_mode & stat.S_IROTH for path in paths if path.exists())
+
+
+def check_config(texts: tuple[ConfigFile, ...]) -> Config:
+    """Return the configuration; a directory where a program should be is an error too."""
+    config = parse_config(texts)
+    directories = {
+        executable.app
+        for executable in observe_executables(config.profiles)
+        if executable.state is FileState.DIRECTORY
+        and executable.path == str(executable.app)
+        and not executable.excluded
+    }
+    problems = tuple(
+        problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
+        for entry in app_entries(texts)
+        if entry.value in directories
+    )
+    if problems:
+        raise ConfigError(problems)
+    return config
