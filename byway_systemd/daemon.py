@@ -87,6 +87,7 @@ class Daemon:
         self._world = world
         self._desired = Desired.empty()
         self._observed: Observed | None = None
+        self._outcome: Outcome | None = None
         self._status: JsonObject = {}
         self._phase = "activating"
         self._executables: tuple[Executable, ...] = ()
@@ -117,6 +118,16 @@ class Daemon:
         """What is to be and what was seen last."""
         observed = self._observed or Observed()
         return View(self._desired, observed, self._steering, self._executables)
+
+    def look(self, desired: Desired) -> Observed:
+        """Return the machine as it is now; raise OSError."""
+        return self._world.system.observe(desired)
+
+    def apply(self) -> Outcome | None:
+        """Load the configuration and put everything right; None when it has to be tried again."""
+        self._outcome = None
+        self.reload()
+        return self._outcome
 
     def observe_process(self, pid: int) -> Process | None:
         """Return a process as it is now, None when it is gone."""
@@ -168,6 +179,7 @@ class Daemon:
         try:
             self._desired = self._world.load()
             self._problems = ()
+            self._surface.note_loaded()
             log.info("configuration loaded")
         except ConfigError as error:
             self._problems = tuple(str(problem) for problem in error.problems)
@@ -271,7 +283,7 @@ class Daemon:
         self.reconcile_all()
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
-        before = self._observed
+        before, self._outcome = self._observed, outcome
         self._observed = outcome.observed
         if network_only and before is not None:
             self._observed = replace(outcome.observed, processes=before.processes)

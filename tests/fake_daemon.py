@@ -21,14 +21,13 @@ from worlds import laptop
 from byway_systemd.api.limits import Limits
 from byway_systemd.api.peer import Authority, Peer
 from byway_systemd.api.surface import Outlet
-from byway_systemd.core.desired import Desired, desire
-from byway_systemd.core.parse import parse_config
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
 from byway_systemd.system.configuration import Configuration
-from byway_systemd.system.files import read_config, write_atomically
+from byway_systemd.system.files import write_atomically
 
 if TYPE_CHECKING:
+    from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Process
 
 
@@ -71,9 +70,10 @@ async def nobody(_peer: Peer) -> bool:
 
 def make_world(root: Path, limits: Limits) -> World:
     system = FakeSystem(replace(laptop(), processes=()))
+    configuration = Configuration(root)
 
     def load() -> Desired:
-        return desire(parse_config(read_config(root)))
+        return configuration.preview(configuration.read().main.text)
 
     def observe(pid: int, _executables: tuple[Executable, ...]) -> Process | None:
         known = (process for process in system.observed.processes if process.pid == pid)
@@ -95,7 +95,7 @@ def make_world(root: Path, limits: Limits) -> World:
         watch=lambda _: None,
         publish=lambda status: write_atomically(root / "status.json", json.dumps(status)),
         notify=lambda **fields: write_atomically(root / "told", json.dumps(fields)),
-        outlet=Outlet(listeners, peers.identify, authority, Configuration(root), "1.2.3", limits),
+        outlet=Outlet(listeners, peers.identify, authority, configuration, "1.2.3", limits),
     )
 
 

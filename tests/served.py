@@ -73,10 +73,10 @@ class Served:
     def ask(
         self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send one request by http.client; what is no text is sent as JSON."""
+        """Send one request by http.client: bytes as they are, anything else as JSON."""
         connection = UnixConnection(self.socket)
         try:
-            sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+            sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
             connection.request(method, target, sent, headers or {})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
@@ -88,6 +88,10 @@ class Served:
         answer = self.ask("GET", target)
         assert answer.status == 200, answer.body
         return answer.json
+
+    def put(self, target: str, text: str, headers: dict[str, str] | None = None) -> Answer:
+        """Send a text as it is."""
+        return self.ask("PUT", target, text.encode(), headers)
 
     def connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

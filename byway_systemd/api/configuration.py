@@ -44,3 +44,6 @@ class Configuration(Protocol):
 
     def write(self, text: str) -> None:
         """Replace the main file."""
+
+    def remember(self, text: str | None) -> None:
+        """Keep what comes back if byway ends before a change is confirmed; None for nothing."""

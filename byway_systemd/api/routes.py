@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import reads
+from byway_systemd.api import reads, writes
+from byway_systemd.api.changes import TERMS
+from byway_systemd.api.limits import SMALL_BODY
 from byway_systemd.api.problem import ProblemError
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ class Route:
         return path.startswith(self.stem) and len(path) > len(self.stem)
 
 
+def _change(
+    method: str, path: str, handler: Handler, *parameters: str, most_body: int = SMALL_BODY
+) -> Route:
+    """Return a route that changes the configuration, on the terms that every change may have."""
+    return Route(method, path, handler, (*parameters, *TERMS), writes=True, most_body=most_body)
+
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/state", reads.get_state),
     Route("GET", "/api/v1/status", reads.get_status),
@@ -52,6 +61,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/apps", reads.get_apps),
     Route("GET", "/api/v1/config", reads.get_config),
     Route("GET", "/api/v1/explain", reads.get_explain, ("pid", "unit", "destination")),
+    _change("POST", "/api/v1/apps", writes.post_apps),
+    _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
+    _change("PUT", "/api/v1/config", writes.put_config),
+    _change("POST", "/api/v1/apply", writes.post_apply),
+    Route("POST", "/api/v1/confirm", writes.post_confirm, writes=True, most_body=SMALL_BODY),
+    Route("POST", "/api/v1/rollback", writes.post_rollback, writes=True, most_body=SMALL_BODY),
 )
 
 

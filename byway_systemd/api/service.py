@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
     from byway_systemd.core.steering import Steering
+    from byway_systemd.reconcile import Outcome
 
 
 class Engine(Protocol):
@@ -28,6 +30,15 @@ class Engine(Protocol):
     @property
     def view(self) -> View:
         """What is to be and what was seen last."""
+
+    def look(self, desired: Desired) -> Observed:
+        """Return the machine as it is now, as far as ``desired`` concerns it; raise OSError."""
+
+    def apply(self) -> Outcome | None:
+        """Load the configuration and put everything right; None when that has to be tried again.
+
+        A configuration that is refused is in the status, and the last good one stays.
+        """
 
     def observe_process(self, pid: int) -> Process | None:
         """Return a process as it is now, None when it is gone."""
@@ -49,5 +60,6 @@ class Service:
 
     engine: Engine
     configuration: Configuration
+    changes: Changes
     authority: Authority
     version: str

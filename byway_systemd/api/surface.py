@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from byway_systemd.api.changes import Changes
 from byway_systemd.api.limits import Limits
 
 if TYPE_CHECKING:
@@ -38,13 +39,16 @@ class Surface:
         self._outlet = outlet
         self._engine = engine
         self._server: Server | None = None
+        self._changes: Changes | None = None
 
     def start(self) -> None:
         """Listen."""
         if self._outlet:
+            self._changes = Changes(self._engine, self._outlet.configuration)
             loop = asyncio.get_running_loop()
             for listener in self._outlet.listeners:
-                loop.add_reader(listener.fileno(), self._accept, self._outlet, listener)
+                descriptor = listener.fileno()
+                loop.add_reader(descriptor, self._accept, self._outlet, self._changes, listener)
 
     async def stop(self) -> None:
         """Let nobody in any more, and end all connections within a second."""
@@ -54,15 +58,24 @@ class Surface:
                 loop.remove_reader(listener.fileno())
         if self._server:
             await self._server.close()
+        if self._changes:
+            self._changes.abandon()
 
-    def _accept(self, outlet: Outlet, listener: socket.socket) -> None:
+    def note_loaded(self) -> None:
+        """Note that the configuration was loaded."""
+        if self._changes:
+            self._changes.note_loaded()
+
+    def _accept(self, outlet: Outlet, changes: Changes, listener: socket.socket) -> None:
         if self._server is None:
-            self._server = self._make_server(outlet)
+            self._server = self._make_server(outlet, changes)
         self._server.accept(listener)
 
-    def _make_server(self, outlet: Outlet) -> Server:
+    def _make_server(self, outlet: Outlet, changes: Changes) -> Server:
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Service  # noqa: PLC0415
 
-        service = Service(self._engine, outlet.configuration, outlet.authority, outlet.version)
+        service = Service(
+            self._engine, outlet.configuration, changes, outlet.authority, outlet.version
+        )
         return Server(service, outlet.identify, outlet.limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -65,6 +66,26 @@ class Configuration:
         path = Path(os.path.realpath(self.path))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         files.write_atomically(path, text, mode)
+
+    def remember(self, text: str | None) -> None:
+        """Keep what comes back if byway ends before a change is confirmed; None for nothing."""
+        path = self._root / files.UNCONFIRMED
+        if text is None:
+            path.unlink(missing_ok=True)
+        else:
+            files.write_atomically(path, json.dumps({"file": self.name, "text": text}), 0o600)
+
+    def recover(self) -> bool:
+        """Bring back what an earlier daemon has remembered; return whether there was something."""
+        try:
+            remembered = json.loads((self._root / files.UNCONFIRMED).read_text())
+        except (OSError, ValueError):
+            return False
+        is_ours = bool(remembered.get("file") == self.name)
+        if is_ours:
+            self.write(remembered["text"])
+            self.remember(None)
+        return is_ours
 
     def _is_public(self) -> bool:
         """Whether everybody may read the files anyway."""

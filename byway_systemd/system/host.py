@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
 
+log = logging.getLogger("byway")
+
 _ROOT = Path("/")
 _CRASHED = 70  # EX_SOFTWARE of sysexits.h: the service is started again
 
@@ -184,9 +186,12 @@ class Host:
         import asyncio  # noqa: PLC0415
 
         from byway_systemd.daemon import Daemon  # noqa: PLC0415
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
         from byway_systemd.system.state import State  # noqa: PLC0415
 
         _log_to_stderr()
+        if Configuration(self._root, self._main).recover():
+            log.warning("not confirmed before byway ended: the configuration is as it was before")
         state = State(self._root)
 
         async def run() -> None:
@@ -265,10 +270,10 @@ def _report_crash(run: Callable[[], None]) -> int:
     except BywayError:
         raise
     except OSError as error:
-        logging.getLogger("byway").error("%s", describe_os_error(error))
+        log.error("%s", describe_os_error(error))
         return _CRASHED
     except Exception:
-        logging.getLogger("byway").exception("this is a bug in byway")
+        log.exception("this is a bug in byway")
         return _CRASHED
     return 0
 
@@ -299,8 +304,8 @@ def _log_to_stderr() -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter("%(message)s"))
-    logging.getLogger("byway").addHandler(handler)
-    logging.getLogger("byway").setLevel(logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def describe_os_error(error: OSError) -> str:
