@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from byway_systemd.api.service import View
 from byway_systemd.api.surface import Outlet, Surface
+from byway_systemd.coalescer import Coalescer
 from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
 from byway_systemd.core.desired import Desired
@@ -19,6 +20,7 @@ from byway_systemd.core.observed import Observed
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.status import build_status, find_warnings
 from byway_systemd.core.steering import Steering, find_steering
+from byway_systemd.happenings import Happenings
 from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
 
 if TYPE_CHECKING:
@@ -93,8 +95,6 @@ class Daemon:
         self._executables: tuple[Executable, ...] = ()
         self._steering = Steering()
         self._problems: tuple[str, ...] = ()
-        self._failed: tuple[str, ...] = ()
-        self._warned: frozenset[str] = frozenset()
         self._repairs = 0
         self._retry: asyncio.TimerHandle | None = None
         self._network = Coalescer(self._reconcile_network, _QUIET)
@@ -102,6 +102,7 @@ class Daemon:
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
         self._surface = Surface(world.outlet, self)
+        self._happenings = Happenings(self._surface.publish)
 
     @property
     def phase(self) -> str:
@@ -150,7 +151,9 @@ class Daemon:
         self.reconcile_all()
         await self._wait_for_gate()
         self._phase = "active"
+        self._surface.publish_state()
         self._world.notify(ready=True, status=self._summary())
+        self._happenings.ready(self._summary())
         watchdog = asyncio.create_task(self._keep_alive())
         await self._stopped.wait()
         self._phase = "deactivating"
@@ -180,15 +183,11 @@ class Daemon:
             self._desired = self._world.load()
             self._problems = ()
             self._surface.note_loaded()
-            log.info("configuration loaded")
         except ConfigError as error:
             self._problems = tuple(str(problem) for problem in error.problems)
-            for problem in self._problems:
-                log.error("%s", problem)
-            log.error("the configuration is refused; the last good one stays in force")
         except (BywayError, OSError) as error:
-            self._problems = (str(error),)
-            log.error("cannot load the configuration: %s", error)
+            self._problems = (f"cannot load the configuration: {error}",)
+        self._happenings.loaded(self._problems)
         self.reconcile_all()
         self._world.notify(ready=True, status=self._summary())
 
@@ -202,9 +201,9 @@ class Daemon:
 
     def take_down(self) -> None:
         """Remove everything byway made, but leave what it placed running where it is."""
-        outcome = reconcile(self._world.system, Desired.empty(), self._report)
-        for failure in outcome.failures:
-            log.error("%s: %s", describe_operation(failure.operation), failure.reason)
+        outcome = reconcile(self._world.system, Desired.empty(), self._happenings.applied)
+        self._happenings.failed(outcome.failures)
+        self._happenings.stopped()
 
     def _subscribe(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._world.exec_events:
@@ -244,7 +243,7 @@ class Daemon:
         operation = plan_process(self._desired, self._steering, process, self._executables)
         if operation is None:
             return
-        failures = apply_all(self._world.system, (operation,), [], self._report)
+        failures = apply_all(self._world.system, (operation,), [], self._happenings.applied)
         for failure in failures:
             log.warning("%s: %s", describe_operation(operation), failure.reason)
         if not again:
@@ -269,7 +268,9 @@ class Daemon:
     def _reconcile(self, previous: Observed | None) -> bool:
         """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
         try:
-            outcome = reconcile(self._world.system, self._desired, self._report, previous)
+            outcome = reconcile(
+                self._world.system, self._desired, self._happenings.applied, previous
+            )
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
             if self._retry is None:
                 log.error("cannot look at the system, trying again: %s", error)
@@ -289,24 +290,19 @@ class Daemon:
             self._observed = replace(outcome.observed, processes=before.processes)
         self._executables = wanted_executables(outcome.observed)
         self._steering = find_steering(self._desired, outcome.observed)
-        failed = tuple(f"{describe_operation(f.operation)}: {f.reason}" for f in outcome.failures)
-        for failure in failed:
-            if failure not in self._failed:
-                log.error("%s", failure)
-        self._failed = failed
-        warnings = frozenset(find_warnings(self._desired, outcome.observed))
-        for warning in sorted(warnings - self._warned):
-            log.warning("%s", warning)
-        self._warned = warnings
+        self._happenings.failed(outcome.failures)
+        self._happenings.warned(find_warnings(self._desired, outcome.observed))
         self._publish(self._observed, tuple(f.operation for f in outcome.failures))
 
     def _publish(self, observed: Observed, remaining: tuple[Operation, ...]) -> None:
         status = build_status(self._desired, observed, remaining)
         status["config_problems"] = list(self._problems)
-        status["failures"] = list(self._failed)
+        status["failures"] = list(self._happenings.failures)
+        status["counters"] = self._happenings.counters()
         status["placement"]["process_events"] = self._world.placement_note or "active"
         self._status = status
         self._world.publish(status)
+        self._surface.publish_state()
 
     def _summary(self) -> str:
         if self._problems:
@@ -319,65 +315,3 @@ class Daemon:
         while True:
             self._world.notify(watchdog=True)
             await asyncio.sleep(_WATCHDOG)
-
-    @staticmethod
-    def _report(operation: Operation) -> None:
-        log.info("%s (%s)", describe_operation(operation), operation.because)
-
-
-class Coalescer:
-    """Calls ``react`` for a burst of triggers: at once (``leading``), then after a quiet time.
-
-    ``quiet`` is in seconds, and may be changed. It grows up to ``most`` with every call that comes
-    less than ``most`` after the one before.
-    """
-
-    def __init__(
-        self,
-        react: Callable[[], None],
-        quiet: float,
-        *,
-        leading: bool = True,
-        most: float = 0.0,
-    ) -> None:
-        self.quiet = quiet
-        self._react = react
-        self._leading = leading
-        self._most = most
-        self._rest = quiet
-        self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._again = False
-
-    def trigger(self) -> None:
-        """Note that something happened."""
-        if self._timer is not None:
-            self._again = True
-        elif self._leading:
-            self._call()
-        else:
-            self._again = True
-            self._wait(self.quiet)
-
-    def cancel(self) -> None:
-        """Forget what is pending."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _call(self) -> None:
-        self._again = False
-        self._react()
-        now = asyncio.get_running_loop().time()
-        grown = min(self._most, self._rest * 1.5) if now - self._last < self._most else 0.0
-        self._rest = max(self.quiet, grown)
-        self._last = now
-        self._wait(self._rest)
-
-    def _wait(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        if self._again:
-            self._call()

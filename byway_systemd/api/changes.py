@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.api.reads import tag_matches
 from byway_systemd.core.describe import present_operation
+from byway_systemd.core.messages import Message
 from byway_systemd.core.plan import plan
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from byway_systemd.api.configuration import Configuration, Snapshot
     from byway_systemd.api.message import Request
+    from byway_systemd.api.peer import Peer
     from byway_systemd.api.service import Engine
     from byway_systemd.core.desired import Desired
     from byway_systemd.reconcile import Outcome
@@ -35,7 +37,8 @@ class Terms:
     dry_run: bool
     confirm: int | None
     if_match: str
-    by: str
+    request: str
+    peer: Peer
 
     @classmethod
     def of(cls, request: Request) -> Terms:
@@ -44,8 +47,24 @@ class Terms:
             dry_run=request.switch("dry_run"),
             confirm=request.seconds("confirm", MOST_SECONDS),
             if_match=request.headers.get("if-match", ""),
-            by=f"{request.method} {request.path} by {request.peer}",
+            request=f"{request.method} {request.path}",
+            peer=request.peer,
         )
+
+    @property
+    def by(self) -> str:
+        """What was asked for, and by whom."""
+        return f"{self.request} by {self.peer}"
+
+    def tell(self) -> None:
+        """Tell the journal that it was done."""
+        fields = {
+            "BYWAY_REQUEST": self.request,
+            "BYWAY_PEER_UID": str(self.peer.uid),
+            "BYWAY_PEER_PID": str(self.peer.pid),
+        }
+        extra = {"message_id": Message.CHANGED_BY_CLIENT, "fields": fields}
+        log.info("%s: done", self.by, extra=extra)
 
 
 TERMS = ("dry_run", "confirm")  # the parameters that every change may have
@@ -102,7 +121,7 @@ class Changes:
             if self._timer is None:
                 raise ProblemError(409, "nothing waits to be confirmed", "nothing needs it")
             self._settle()
-            log.info("%s: done", terms.by)
+            terms.tell()
             return {"code": 200, "description": "OK", **self.present()}
 
     async def roll_back(self, by: str) -> dict[str, Any]:
@@ -115,7 +134,11 @@ class Changes:
             self._write(snapshot, text)
             outcome = self._apply(snapshot)
             self._settle()
-            log.warning("%s: the configuration is as it was before", by)
+            log.warning(
+                "%s: the configuration is as it was before",
+                by,
+                extra={"message_id": Message.ROLLED_BACK, "fields": {"BYWAY_BY": by}},
+            )
             return {**self._present_outcome(outcome), **self.present()}
 
     def note_loaded(self) -> None:
@@ -135,7 +158,10 @@ class Changes:
     def abandon(self) -> None:
         """Byway stops: what was not confirmed by now is taken back."""
         if self._timer and self._before is not None:
-            log.warning("not confirmed before the stop: the configuration is as it was before")
+            log.warning(
+                "not confirmed before the stop: the configuration is as it was before",
+                extra={"message_id": Message.ROLLED_BACK},
+            )
             self._configuration.write(self._before)
             self._settle()
 
@@ -144,7 +170,7 @@ class Changes:
         return {"plan": [present_operation(operation) for operation in operations]}
 
     def _finish(self, terms: Terms, outcome: Outcome | None) -> dict[str, Any]:
-        log.info("%s: done", terms.by)
+        terms.tell()
         self._await_confirmation(terms.confirm)
         return {**self._present_outcome(outcome), **self.present()}
 

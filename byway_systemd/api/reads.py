@@ -12,7 +12,7 @@ from byway_systemd.core.explain import explain_destination, explain_process, exp
 if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
-    from byway_systemd.api.service import Service
+    from byway_systemd.api.service import Engine, Service
 
 TOML_TYPE = "application/toml"
 _LARGEST_PID = 2**22  # PID_MAX_LIMIT in include/linux/threads.h
@@ -21,15 +21,15 @@ _LONGEST_NAME = 255
 
 async def get_state(service: Service, _request: Request) -> Response:
     """Say what byway is doing, in wireleap_tun's words and some more."""
-    return answer(build_state(service))
+    return answer(build_state(service.engine, service.version))
 
 
-def build_state(service: Service) -> dict[str, Any]:
+def build_state(engine: Engine, version: str) -> dict[str, Any]:
     """Return what byway is doing."""
-    status = service.engine.status
+    status = engine.status
     return {
-        "state": service.engine.phase,
-        "version": service.version,
+        "state": engine.phase,
+        "version": version,
         "in_sync": status.get("in_sync", False),
         "links": {
             profile["name"]: {"link": profile["link"], "state": profile["state"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import reads, writes
+from byway_systemd.api import events, reads, writes
 from byway_systemd.api.changes import TERMS
 from byway_systemd.api.limits import SMALL_BODY
 from byway_systemd.api.problem import ProblemError
@@ -61,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/apps", reads.get_apps),
     Route("GET", "/api/v1/config", reads.get_config),
     Route("GET", "/api/v1/explain", reads.get_explain, ("pid", "unit", "destination")),
+    Route("GET", "/events", events.get_events),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

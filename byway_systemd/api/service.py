@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Configuration
+    from byway_systemd.api.events import Hub
     from byway_systemd.api.peer import Authority
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
@@ -61,5 +62,6 @@ class Service:
     engine: Engine
     configuration: Configuration
     changes: Changes
+    hub: Hub
     authority: Authority
     version: str

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from byway_systemd.api.changes import Changes
+from byway_systemd.api.events import Hub
 from byway_systemd.api.limits import Limits
+from byway_systemd.api.reads import build_state
 
 if TYPE_CHECKING:
     import socket
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
     from byway_systemd.api.service import Engine
+    from byway_systemd.core.describe import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,14 @@ class Surface:
         self._engine = engine
         self._server: Server | None = None
         self._changes: Changes | None = None
+        self._hub: Hub | None = None
+        self._state: JsonObject = {}
 
     def start(self) -> None:
         """Listen."""
         if self._outlet:
             self._changes = Changes(self._engine, self._outlet.configuration)
+            self._hub = Hub(self._outlet.limits)
             loop = asyncio.get_running_loop()
             for listener in self._outlet.listeners:
                 descriptor = listener.fileno()
@@ -56,10 +62,25 @@ class Surface:
             loop = asyncio.get_running_loop()
             for listener in self._outlet.listeners:
                 loop.remove_reader(listener.fileno())
-        if self._server:
+        if self._server and self._hub:
+            self.publish_state()
+            self._hub.close()
             await self._server.close()
         if self._changes:
             self._changes.abandon()
+
+    def publish(self, kind: str, value: JsonObject) -> None:
+        """Tell those who listen what happened."""
+        if self._hub:
+            self._hub.publish(kind, value)
+
+    def publish_state(self) -> None:
+        """Tell those who listen what byway is doing, when that has changed."""
+        if self._hub and self._outlet:
+            state = build_state(self._engine, self._outlet.version)
+            if state != self._state:
+                self._state = state
+                self._hub.publish("state", state)
 
     def note_loaded(self) -> None:
         """Note that the configuration was loaded."""
@@ -75,7 +96,8 @@ class Surface:
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Service  # noqa: PLC0415
 
+        hub = self._hub or Hub(outlet.limits)
         service = Service(
-            self._engine, outlet.configuration, changes, outlet.authority, outlet.version
+            self._engine, outlet.configuration, changes, hub, outlet.authority, outlet.version
         )
         return Server(service, outlet.identify, outlet.limits)
