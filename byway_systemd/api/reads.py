@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.message import Response, answer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
 
+_DESCRIPTION = Path(__file__).with_name("openapi.json")
 TOML_TYPE = "application/toml"
 _LARGEST_PID = 2**22  # PID_MAX_LIMIT in include/linux/threads.h
 _LONGEST_NAME = 255
@@ -39,6 +41,11 @@ def build_state(engine: Engine, version: str) -> dict[str, Any]:
         "config_problems": status.get("config_problems", []),
         "failures": status.get("failures", []),
     }
+
+
+async def get_description(_service: Service, _request: Request) -> Response:
+    """Return what there is, as OpenAPI has it."""
+    return Response(200, _DESCRIPTION.read_bytes())
 
 
 async def get_status(service: Service, _request: Request) -> Response:

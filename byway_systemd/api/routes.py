@@ -62,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/config", reads.get_config),
     Route("GET", "/api/v1/explain", reads.get_explain, ("pid", "unit", "destination")),
     Route("GET", "/events", events.get_events),
+    Route("GET", "/openapi.json", reads.get_description),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),
