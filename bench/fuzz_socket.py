@@ -21,6 +21,7 @@ from raw_requests import make_raw
 from served import Served, serve, until
 
 WORKERS = 4
+ROUNDS = 4
 
 
 def fuzz(served: Served, count: int, seed: int) -> Counter[int]:
@@ -44,13 +45,18 @@ def main() -> None:
         fuzz(served, 1000, 0)
         descriptors, memory = served.descriptors(), served.memory()
         started = time.monotonic()
-        share = [count // WORKERS] * WORKERS
-        seen = sum(pool.map(fuzz, [served] * WORKERS, share, range(1, WORKERS + 1)), Counter())
+        seen: Counter[int] = Counter()
+        sizes = [memory]
+        for first in range(1, ROUNDS * WORKERS, WORKERS):
+            share = [count // ROUNDS // WORKERS] * WORKERS
+            for found in pool.map(fuzz, [served] * WORKERS, share, range(first, first + WORKERS)):
+                seen.update(found)
+            sizes.append(served.memory())
         took = time.monotonic() - started
         until(lambda: served.descriptors() <= descriptors)
-        print(f"{sum(share)} inputs in {took:.0f} s, answered:")
+        print(f"{count} inputs in {took:.0f} s, answered:")
         print(", ".join(f"{status}: {number}" for status, number in sorted(seen.items())))
-        print(f"memory {memory} kB before, {served.memory()} kB after; no descriptor more")
+        print(f"memory {' '.join(map(str, sizes))} kB, by quarters; no descriptor more")
 
 
 if __name__ == "__main__":

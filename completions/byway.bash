@@ -128,8 +128,9 @@ _byway_reply() {
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run plan apply reconcile config generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run plan apply reconcile config metrics generate daemon --help --version --config" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
+        "metrics") _byway_words "print write --help" "$word" ;;
         "status")
             _byway_words "--json --help --config" "$word" ;;
         "list")
@@ -156,6 +157,10 @@ _byway_reply() {
             _byway_words "--json --help --config" "$word" ;;
         "config edit")
             _byway_words "--help --config" "$word" ;;
+        "metrics print")
+            _byway_words "--help --config" "$word" ;;
+        "metrics write" | "metrics write "*)
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_file "$word"; fi ;;
         "generate" | "generate "*)
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--scope --help --config" "$word"; else _byway_directory "$word"; fi ;;
         "daemon")

@@ -58,6 +58,9 @@ class Context(Protocol):
     def published_status(self) -> dict[str, Any]:
         """Return the status the daemon published last, empty when there is none."""
 
+    def write_file(self, path: Path, text: str) -> None:
+        """Write a file so that nobody sees a part of it."""
+
     def poke_daemon(self) -> bool:
         """Ask the daemon to reconcile; return whether there is one."""
 

@@ -99,6 +99,19 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb(
+        "metrics",
+        "show what a monitoring system collects (OpenMetrics)",
+        verbs=(
+            Verb("print", "print the metrics", "metrics:print_metrics"),
+            Verb(
+                "write",
+                "write the metrics to a file, for a textfile collector",
+                "metrics:write_metrics",
+                ((("file",), {"metavar": "FILE", "help": "where to write them"}),),
+            ),
+        ),
+    ),
+    Verb(
         "generate",
         "write the unit files that the systemd generator writes",
         "change:generate",

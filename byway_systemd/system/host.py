@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +152,10 @@ class Host:
 
         return State(self._root).read_status()
 
+    def write_file(self, path: Path, text: str) -> None:
+        """Write a file so that nobody sees a part of it."""
+        files.write_atomically(path.absolute(), text)
+
     def poke_daemon(self) -> bool:
         """Make the daemon reconcile."""
         pid = self.daemon_pid()
@@ -187,9 +190,10 @@ class Host:
 
         from byway_systemd.daemon import Daemon  # noqa: PLC0415
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
+        from byway_systemd.system.journal import log_to_stderr  # noqa: PLC0415
         from byway_systemd.system.state import State  # noqa: PLC0415
 
-        _log_to_stderr()
+        log_to_stderr()
         if Configuration(self._root, self._main).recover():
             log.warning("not confirmed before byway ended: the configuration is as it was before")
         state = State(self._root)
@@ -208,9 +212,10 @@ class Host:
         """Run the exec gate until it is stopped."""
         from byway_systemd.system.cgroups import require_unified  # noqa: PLC0415
         from byway_systemd.system.gate_supervisor import run_gate  # noqa: PLC0415
+        from byway_systemd.system.journal import log_to_stderr  # noqa: PLC0415
         from byway_systemd.system.notify import notify  # noqa: PLC0415
 
-        _log_to_stderr()
+        log_to_stderr()
         require_unified()
         paths = tuple(self._root / name for name in files.CONFIG_PATHS)
         return _report_crash(lambda: run_gate(self.config, notify, paths))
@@ -288,24 +293,6 @@ def _become(user: str) -> None:
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     os.environ |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
-
-
-def _log_to_stderr() -> None:
-    """Log to standard error, with the priorities sd-daemon(3) has for the journal."""
-
-    class Formatter(logging.Formatter):
-        levels = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # noqa: RUF012
-
-        def format(self, record: logging.LogRecord) -> str:
-            text = "".join(c if c.isprintable() else "?" for c in super().format(record))
-            if "JOURNAL_STREAM" in os.environ:
-                return f"<{self.levels.get(record.levelno, 6)}>{text}"
-            return text
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
 
 
 def describe_os_error(error: OSError) -> str:
