@@ -11,7 +11,7 @@ function __byway_words
             continue
         end
         switch $word
-            case --config --json -p --profile -u --user --scope
+            case --config --json -p --profile -u --user --confirm --scope
                 set skip 1
             case '-*'
             case '*'
@@ -71,6 +71,8 @@ complete -c byway -n '__byway_at' -a remove -d 'remove apps from the configurati
 complete -c byway -n '__byway_at' -a run -d 'run a command by the direct link, from its first instruction'
 complete -c byway -n '__byway_at' -a plan -d 'show what apply would change, and why'
 complete -c byway -n '__byway_at' -a apply -d 'make the machine as the configuration says'
+complete -c byway -n '__byway_at' -a confirm -d 'keep what was applied with --confirm'
+complete -c byway -n '__byway_at' -a rollback -d 'bring back the configuration before the last change'
 complete -c byway -n '__byway_at' -a reconcile -d 'put right what differs, through the daemon when it runs'
 complete -c byway -n '__byway_at' -a config -d 'show, check or edit the configuration'
 complete -c byway -n '__byway_at' -a metrics -d 'show what a monitoring system collects (OpenMetrics)'
@@ -82,12 +84,15 @@ complete -c byway -n '__byway_at config' -a edit -d 'edit it; what is not valid 
 complete -c byway -n '__byway_at metrics' -a print -d 'print the metrics'
 complete -c byway -n '__byway_at metrics' -a write -d 'write the metrics to a file, for a textfile collector'
 complete -c byway -n '__byway_in status' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
+complete -c byway -n '__byway_in status' -l wait -d 'wait up to 15 seconds for a service that starts'
 complete -c byway -n '__byway_in status' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in list' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in list' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in add' -s p -l profile -r -d 'the named profile to use'
+complete -c byway -n '__byway_in add' -l wait -d 'wait up to 15 seconds for a service that starts'
 complete -c byway -n '__byway_in add' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in add' -F -a '(__byway_programs)'
+complete -c byway -n '__byway_in remove' -l wait -d 'wait up to 15 seconds for a service that starts'
 complete -c byway -n '__byway_in remove' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in remove' -a '(__byway_listed)'
 complete -c byway -n '__byway_in run' -s p -l profile -r -d 'the named profile to use'
@@ -97,7 +102,11 @@ complete -c byway -n '__byway_in run' -a '(__fish_complete_subcommand --fcs-skip
 complete -c byway -n '__byway_in plan' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in plan' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in apply' -s n -l dry-run -d 'only show the plan'
+complete -c byway -n '__byway_in apply' -l confirm -r -d 'take the last change back after this time, unless it is confirmed'
+complete -c byway -n '__byway_in apply' -l wait -d 'wait up to 15 seconds for a service that starts'
 complete -c byway -n '__byway_in apply' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in confirm' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in rollback' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in reconcile' -l direct -d 'do it here, not in the daemon'
 complete -c byway -n '__byway_in reconcile' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in config cat' -s h -l help -d 'show the help of byway or of the verb, and exit'

@@ -64,7 +64,7 @@ class Served:
 
     @property
     def socket(self) -> Path:
-        return self.root / "byway.sock"
+        return self.root / "run/byway/byway.sock"
 
     @property
     def config(self) -> Path:
@@ -184,8 +184,9 @@ def serve(config: str = CONFIG, **limits: float) -> Iterator[Served]:
 
 def _start(root: Path, limits: dict[str, float]) -> subprocess.Popen[bytes]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(root / "byway.sock"))
-    (root / "byway.sock").chmod(0o666)
+    (root / "run/byway").mkdir(parents=True)
+    listener.bind(str(root / "run/byway/byway.sock"))
+    (root / "run/byway/byway.sock").chmod(0o666)
     listener.listen(128)
     # The manager sets LISTEN_PID between fork and exec; a shell's own pid is that of what it execs.
     script = 'exec 3<&"$0" && LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'

@@ -204,5 +204,7 @@ def test_only_a_refused_start_stops_the_gate(status: str, tmp_path: Path) -> Non
     environment = {"PATH": str(tmp_path), "EXIT_STATUS": status}
     subprocess.run(["/bin/sh", "-c", script], env=environment, check=True)
     said = called.read_text() if called.exists() else ""
-    wanted = "--no-block stop byway-gate.service\n" if status in refusing.split() else ""
+    wanted = (
+        "--no-block stop byway-gate.service byway.socket\n" if status in refusing.split() else ""
+    )
     assert said == wanted

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
     from byway_systemd.cli.context import Context
 
+
+def seconds(text: str) -> int:
+    """Return a number of seconds, a day's at most; argparse reports the ValueError."""
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:6]) <= 86400:
+        raise ValueError(text)
+    return int(text)
+
+
 _JSON = (
     ("--json",),
     {
@@ -40,6 +48,18 @@ _APPS = (
 _USER = (
     ("-u", "--user"),
     {"default": "", "metavar": "NAME", "help": "run it as this user instead of root"},
+)
+_WAIT = (
+    ("--wait",),
+    {"action": "store_true", "help": "wait up to 15 seconds for a service that starts"},
+)
+_CONFIRM = (
+    ("--confirm",),
+    {
+        "type": seconds,
+        "metavar": "SECONDS",
+        "help": "take the last change back after this time, unless it is confirmed",
+    },
 )
 _DRY_RUN = (("-n", "--dry-run"), {"action": "store_true", "help": "only show the plan"})
 
@@ -67,10 +87,12 @@ class Verb:
 
 
 VERBS: tuple[Verb, ...] = (
-    Verb("status", "show links, apps and whether all is in sync", "show:show_status", (_JSON,)),
+    Verb(
+        "status", "show links, apps and whether all is in sync", "show:show_status", (_JSON, _WAIT)
+    ),
     Verb("list", "list the configured apps", "show:show_list", (_JSON,)),
-    Verb("add", "add apps to the configuration", "change:add", (_APPS, _PROFILE)),
-    Verb("remove", "remove apps from the configuration", "change:remove", (_APPS,)),
+    Verb("add", "add apps to the configuration", "change:add", (_APPS, _PROFILE, _WAIT)),
+    Verb("remove", "remove apps from the configuration", "change:remove", (_APPS, _WAIT)),
     Verb(
         "run",
         "run a command by the direct link, from its first instruction",
@@ -82,7 +104,14 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
-    Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN,)),
+    Verb(
+        "apply",
+        "make the machine as the configuration says",
+        "change:apply",
+        (_DRY_RUN, _CONFIRM, _WAIT),
+    ),
+    Verb("confirm", "keep what was applied with --confirm", "change:confirm"),
+    Verb("rollback", "bring back the configuration before the last change", "change:rollback"),
     Verb(
         "reconcile",
         "put right what differs, through the daemon when it runs",

@@ -90,6 +90,7 @@ def test_moves_repairs_config_and_state(served: Served) -> None:
 def test_counters(served: Served) -> None:
     before = served.get("/api/v1/status")["counters"]
     served.tell("321")
+    until(lambda: served.get("/api/v1/explain?pid=321")["verdict"] == "direct")
     served.tell("network")
     until(lambda: served.get("/api/v1/status")["counters"]["repairs"] > before["repairs"])
     after = served.get("/api/v1/status")["counters"]

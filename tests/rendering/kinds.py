@@ -28,6 +28,7 @@ _BY_METAVAR = {
     "DIR": Kind.DIRECTORY,
     "FILE": Kind.FILE,
     "NAME": Kind.NOTHING,
+    "SECONDS": Kind.NOTHING,
 }
 
 
