@@ -1,8 +1,9 @@
 """A daemon over the fake system, in a process of its own: real sockets, real clients.
 
 `fake_daemon.py ROOT` serves on the socket that it is passed as systemd would pass it. Below ROOT
-are etc/byway/byway.toml and etc/group; a line written to the FIFO ROOT/events is a pid that has
-been executed, or `network` when somebody has undone what byway did.
+are etc/byway/byway.toml and etc/group, and `seen`: when which process was looked at. A line written
+to the FIFO ROOT/events is a pid that has been executed, or `network` when somebody has undone what
+byway did.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +77,10 @@ def make_world(root: Path, limits: Limits) -> World:
     def load() -> Desired:
         return configuration.preview(configuration.read().main.text)
 
+    seen = (root / "seen").open("w", buffering=1)
+
     def observe(pid: int, _executables: tuple[Executable, ...]) -> Process | None:
+        seen.write(f"{pid} {time.monotonic()}\n")
         known = (process for process in system.observed.processes if process.pid == pid)
         process = next(known, None) or replace(laptop().processes[0], pid=pid)
         others = tuple(p for p in system.observed.processes if p.pid != pid)
