@@ -178,7 +178,7 @@ def test_socket_is_stopped_with_the_service_and_not_restarted_with_it() -> None:
     """Else a connection would start what was stopped, or find nobody while it is restarted."""
     text = (UNITS / "byway.socket").read_text()
     assert "\nStopPropagatedFrom=byway.service\n" in text
-    assert "PartOf=" not in text
+    assert "\nPartOf=" not in text
     assert "[Install]" not in text
     (wants,) = re.findall(r"^Wants=(.*)$", (UNITS / "byway.service").read_text(), re.MULTILINE)
     assert "byway.socket" in wants.split()

@@ -11,6 +11,8 @@ from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
@@ -50,25 +52,28 @@ async def get_description(_service: Service, _request: Request) -> Response:
 
 async def get_status(service: Service, _request: Request) -> Response:
     """Return the status as ``byway status --json`` has it."""
-    status = {"version": service.version, "state": service.engine.phase}
-    return answer(status | service.engine.status)
+    engine, start = service.engine, {"version": service.version}
+    return _rendered(service, "status", lambda: start | {"state": engine.phase} | engine.status)
 
 
 async def get_plan(service: Service, _request: Request) -> Response:
     """Return what is left to do since byway last looked, which is after every change."""
     status = service.engine.status
-    return answer(
-        {
-            "in_sync": status.get("in_sync", False),
-            "plan": status.get("drift", []),
-            "failures": status.get("failures", []),
-        }
-    )
+    result = {
+        "in_sync": status.get("in_sync", False),
+        "plan": status.get("drift", []),
+        "failures": status.get("failures", []),
+    }
+    return _rendered(service, "plan", lambda: result)
 
 
 async def get_apps(service: Service, _request: Request) -> Response:
     """Return what is listed, and what runs of it."""
-    return answer(service.engine.status.get("apps", []))
+    return _rendered(service, "apps", lambda: service.engine.status.get("apps", []))
+
+
+def _rendered(service: Service, name: str, make: Callable[[], Any]) -> Response:
+    return Response(200, service.rendered.get(name, service.engine, make))
 
 
 async def get_config(service: Service, request: Request) -> Response:

@@ -43,17 +43,21 @@ class Server:
         self._answering = Answering(self._prepare, self._respond)
         self._open: dict[asyncio.Task[None], tuple[Connection, Peer]] = {}
 
-    def accept(self, listener: socket.socket) -> None:
-        """Let in those who wait at ``listener``; who is over a limit is told so."""
+    def accept(self, listener: socket.socket) -> bool:
+        """Let in those who wait at ``listener``; who is over a limit is told so.
+
+        Return whether that is possible: without a descriptor left it is not, for now.
+        """
         for _ in range(_AT_ONCE):
             try:
                 sock, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                break
             except OSError as error:
                 log.error("cannot accept a connection: %s", error)
-                return
+                return False
             self._let_in(sock)
+        return True
 
     def _let_in(self, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003 - its only argument

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from byway_systemd.api.message import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.events import Hub
@@ -55,6 +59,26 @@ class View:
     executables: tuple[Executable, ...]
 
 
+class Rendered:
+    """The last answers, for as long as what they were made of is the same.
+
+    A status of thousands of processes is rendered once, not for everybody who asks.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been rendered."""
+        self._kept: dict[str, tuple[object, str, bytes]] = {}
+
+    def get(self, name: str, engine: Engine, make: Callable[[], Any]) -> bytes:
+        """Return the value that ``make`` returns, as JSON; it depends on the engine alone."""
+        kept = self._kept.get(name)
+        if kept and kept[0] is engine.status and kept[1] == engine.phase:
+            return kept[2]
+        body = encode(make())
+        self._kept[name] = (engine.status, engine.phase, body)
+        return body
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Everything that a route may need."""
@@ -63,5 +87,6 @@ class Service:
     configuration: Configuration
     changes: Changes
     hub: Hub
+    rendered: Rendered
     authority: Authority
     version: str

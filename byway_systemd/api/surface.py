@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from byway_systemd.core.describe import JsonObject
 
 
+_REST = 1.0  # seconds, when there is no descriptor for another connection
+
+
 @dataclass(frozen=True, slots=True)
 class Outlet:
     """What the API needs from outside: where clients come in, and who they are."""
@@ -45,19 +48,20 @@ class Surface:
         self._changes: Changes | None = None
         self._hub: Hub | None = None
         self._state: JsonObject = {}
+        self._later: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Listen."""
         if self._outlet:
             self._changes = Changes(self._engine, self._outlet.configuration)
             self._hub = Hub(self._outlet.limits)
-            loop = asyncio.get_running_loop()
             for listener in self._outlet.listeners:
-                descriptor = listener.fileno()
-                loop.add_reader(descriptor, self._accept, self._outlet, self._changes, listener)
+                self._listen(self._outlet, self._changes, listener)
 
     async def stop(self) -> None:
         """Let nobody in any more, and end all connections within a second."""
+        if self._later:
+            self._later.cancel()
         if self._outlet:
             loop = asyncio.get_running_loop()
             for listener in self._outlet.listeners:
@@ -90,14 +94,27 @@ class Surface:
     def _accept(self, outlet: Outlet, changes: Changes, listener: socket.socket) -> None:
         if self._server is None:
             self._server = self._make_server(outlet, changes)
-        self._server.accept(listener)
+        if not self._server.accept(listener):
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener.fileno())
+            self._later = loop.call_later(_REST, self._listen, outlet, changes, listener)
+
+    def _listen(self, outlet: Outlet, changes: Changes, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listener.fileno(), self._accept, outlet, changes, listener)
 
     def _make_server(self, outlet: Outlet, changes: Changes) -> Server:
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
-        from byway_systemd.api.service import Service  # noqa: PLC0415
+        from byway_systemd.api.service import Rendered, Service  # noqa: PLC0415
 
         hub = self._hub or Hub(outlet.limits)
         service = Service(
-            self._engine, outlet.configuration, changes, hub, outlet.authority, outlet.version
+            self._engine,
+            outlet.configuration,
+            changes,
+            hub,
+            Rendered(),
+            outlet.authority,
+            outlet.version,
         )
         return Server(service, outlet.identify, outlet.limits)

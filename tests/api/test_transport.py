@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from served import NOBODY, Answer, Served, UnixConnection, read_all, serve, until
@@ -251,3 +254,30 @@ def test_stop_ends_connections_within_a_second() -> None:
         assert read_all(begun) == b""
         idle.close()
         begun.close()
+
+
+def test_without_a_descriptor_left_it_waits_and_goes_on() -> None:
+    with serve() as served:
+        served.get("/state")
+        process = served.process.pid
+        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (served.descriptors(), before[1]))
+        with served.connect() as waiting:
+            waiting.sendall(GET)
+            used = _processor_time(process)
+            time.sleep(0.5)
+            assert _processor_time(process) - used < 0.2, "it does not try all the time"
+            resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+            assert waiting.recv(12) == b"HTTP/1.1 200"
+
+
+def _processor_time(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_serves_is_not_loaded_before_somebody_comes() -> None:
+    code = "import sys, byway_systemd.daemon; print(*{m.split('.')[0] for m in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert "asyncio" in done.stdout.split()
+    assert not {"h11", "jeepney", "tomlkit", "jinja2", "pyroute2"} & set(done.stdout.split())
