@@ -211,7 +211,10 @@ class Changes:
         if self._timer:
             self._timer.cancel()
         if self._before is not None:
-            self._configuration.remember(self._before)
+            try:
+                self._configuration.remember(self._before)
+            except OSError as error:
+                log.warning("a restart would keep what is not confirmed: %s", error)
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def _expire(self) -> None:

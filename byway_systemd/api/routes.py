@@ -42,9 +42,13 @@ class Route:
 
     def covers(self, path: str) -> bool:
         """Whether the route is that of ``path``."""
-        if self.stem == self.path:
-            return path == self.path
-        return path.startswith(self.stem) and len(path) > len(self.stem)
+        return path == self.path if self.stem == self.path else bool(self.rest_of(path))
+
+    def rest_of(self, path: str) -> str:
+        """Return what ``{name}`` stands for in ``path``; empty where there is nothing."""
+        if self.stem == self.path or not path.startswith(self.stem):
+            return ""
+        return path[len(self.stem) :]
 
 
 def _change(

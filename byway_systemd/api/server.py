@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.api.connection import Answering, Connection
@@ -107,7 +108,8 @@ class Server:
             return Response(204, headers={"Allow": allowed_methods(request.path)})
         route = find_route(request)
         try:
-            return await route.handler(self._service, request)
+            rest = route.rest_of(request.path)
+            return await route.handler(self._service, replace(request, rest=rest))
         except (BywayError, OSError) as error:
             raise problem_of(error) from None
         except ProblemError:

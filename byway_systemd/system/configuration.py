@@ -76,16 +76,19 @@ class Configuration:
             files.write_atomically(path, json.dumps({"file": self.name, "text": text}), 0o600)
 
     def recover(self) -> bool:
-        """Bring back what an earlier daemon has remembered; return whether there was something."""
+        """Bring back what an earlier daemon has remembered; return whether there was something.
+
+        Raises OSError when it cannot be brought back.
+        """
         try:
             remembered = json.loads((self._root / files.UNCONFIRMED).read_text())
-        except (OSError, ValueError):
+            name, text = remembered["file"], str(remembered["text"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        is_ours = bool(remembered.get("file") == self.name)
-        if is_ours:
-            self.write(remembered["text"])
+        if name == self.name:
+            self.write(text)
             self.remember(None)
-        return is_ours
+        return bool(name == self.name)
 
     def _is_public(self) -> bool:
         """Whether everybody may read the files anyway."""

@@ -206,8 +206,11 @@ class Host:
         from byway_systemd.system.state import State  # noqa: PLC0415
 
         log_to_stderr()
-        if Configuration(self._root, self._main).recover():
-            log.warning("not confirmed before byway ended: the configuration is as it was before")
+        try:
+            if Configuration(self._root, self._main).recover():
+                log.warning("not confirmed before byway ended: the configuration is as before")
+        except OSError as error:  # no reason not to start
+            log.error("what was not confirmed cannot be taken back: %s", describe_os_error(error))
         state = State(self._root)
 
         async def run() -> None:

@@ -281,3 +281,14 @@ def test_what_serves_is_not_loaded_before_somebody_comes() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert "asyncio" in done.stdout.split()
     assert not {"h11", "jeepney", "tomlkit", "jinja2", "pyroute2"} & set(done.stdout.split())
+
+
+@as_root
+def test_expectation_is_met_only_where_the_body_is_wanted(served: Served) -> None:
+    head = b"PUT /api/v1/config?dry_run=1 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    with served.connect() as sock:
+        sock.sendall(head + b"Content-Length: 2\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(b"#\n")
+        assert sock.recv(12) == b"HTTP/1.1 200"
+    assert served.send(head + b"Content-Length: 9000000\r\n\r\n").startswith(b"HTTP/1.1 413 ")

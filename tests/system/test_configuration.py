@@ -60,6 +60,10 @@ def test_what_was_not_confirmed_comes_back_once(root: Path) -> None:
     configuration.remember("x")
     configuration.remember(None)
     assert not configuration.recover()
+    for content in ("", "[]", "{}", '{"file": 1}', "\xff"):
+        (root / "var/lib/byway/unconfirmed.json").write_text(content)
+        assert not configuration.recover()
+    assert configuration.read().main.text == 'interface = "good"\n'
 
 
 def test_public_is_what_everybody_may_read(root: Path) -> None:
