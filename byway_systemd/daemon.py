@@ -9,19 +9,24 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from byway_systemd.api.service import View
+from byway_systemd.api.surface import Outlet, Surface
+from byway_systemd.coalescer import Coalescer
 from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
 from byway_systemd.core.desired import Desired
 from byway_systemd.core.errors import BywayError, ConfigError
+from byway_systemd.core.observed import Observed
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.status import build_status, find_warnings
 from byway_systemd.core.steering import Steering, find_steering
+from byway_systemd.happenings import Happenings
 from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.operations import Operation
 
 log = logging.getLogger("byway")
@@ -73,6 +78,7 @@ class World:
     publish: Callable[[JsonObject], None]
     notify: Callable[..., None]
     placement_note: str = ""
+    outlet: Outlet | None = None
 
 
 class Daemon:
@@ -83,17 +89,50 @@ class Daemon:
         self._world = world
         self._desired = Desired.empty()
         self._observed: Observed | None = None
+        self._outcome: Outcome | None = None
+        self._status: JsonObject = {}
+        self._phase = "activating"
         self._executables: tuple[Executable, ...] = ()
         self._steering = Steering()
         self._problems: tuple[str, ...] = ()
-        self._failed: tuple[str, ...] = ()
-        self._warned: frozenset[str] = frozenset()
         self._repairs = 0
         self._retry: asyncio.TimerHandle | None = None
         self._network = Coalescer(self._reconcile_network, _QUIET)
         self._users = Coalescer(self._reconcile_network, _QUIET, most=_MOST_QUIET_USERS)
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
+        self._surface = Surface(world.outlet, self)
+        self._happenings = Happenings(self._surface.publish)
+
+    @property
+    def phase(self) -> str:
+        """What byway is doing, in systemd's words for a unit."""
+        return "failed" if self._retry and self._phase == "active" else self._phase
+
+    @property
+    def status(self) -> JsonObject:
+        """The status as it was published last."""
+        return self._status
+
+    @property
+    def view(self) -> View:
+        """What is to be and what was seen last."""
+        observed = self._observed or Observed()
+        return View(self._desired, observed, self._steering, self._executables)
+
+    def look(self, desired: Desired) -> Observed:
+        """Return the machine as it is now; raise OSError."""
+        return self._world.system.observe(desired)
+
+    def apply(self) -> Outcome | None:
+        """Load the configuration and put everything right; None when it has to be tried again."""
+        self._outcome = None
+        self.reload()
+        return self._outcome
+
+    def observe_process(self, pid: int) -> Process | None:
+        """Return a process as it is now, None when it is gone."""
+        return self._world.observe_process(pid, self._executables)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then take everything down. Raises ConfigError at start."""
@@ -108,13 +147,19 @@ class Daemon:
             loop.add_signal_handler(number, react)
         # Subscribe first, look second: what happens in between is seen twice, not missed.
         self._subscribe(loop)
+        self._surface.start()
         self.reconcile_all()
         await self._wait_for_gate()
+        self._phase = "active"
+        self._surface.publish_state()
         self._world.notify(ready=True, status=self._summary())
+        self._happenings.ready(self._summary())
         watchdog = asyncio.create_task(self._keep_alive())
         await self._stopped.wait()
+        self._phase = "deactivating"
         watchdog.cancel()
         self._unsubscribe(loop)
+        await self._surface.stop()
         self.take_down()
 
     async def _wait_for_gate(self) -> None:
@@ -137,15 +182,12 @@ class Daemon:
         try:
             self._desired = self._world.load()
             self._problems = ()
-            log.info("configuration loaded")
+            self._surface.note_loaded()
         except ConfigError as error:
             self._problems = tuple(str(problem) for problem in error.problems)
-            for problem in self._problems:
-                log.error("%s", problem)
-            log.error("the configuration is refused; the last good one stays in force")
         except (BywayError, OSError) as error:
-            self._problems = (str(error),)
-            log.error("cannot load the configuration: %s", error)
+            self._problems = (f"cannot load the configuration: {error}",)
+        self._happenings.loaded(self._problems)
         self.reconcile_all()
         self._world.notify(ready=True, status=self._summary())
 
@@ -159,9 +201,9 @@ class Daemon:
 
     def take_down(self) -> None:
         """Remove everything byway made, but leave what it placed running where it is."""
-        outcome = reconcile(self._world.system, Desired.empty(), self._report)
-        for failure in outcome.failures:
-            log.error("%s: %s", describe_operation(failure.operation), failure.reason)
+        outcome = reconcile(self._world.system, Desired.empty(), self._happenings.applied)
+        self._happenings.failed(outcome.failures)
+        self._happenings.stopped()
 
     def _subscribe(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._world.exec_events:
@@ -201,7 +243,7 @@ class Daemon:
         operation = plan_process(self._desired, self._steering, process, self._executables)
         if operation is None:
             return
-        failures = apply_all(self._world.system, (operation,), [], self._report)
+        failures = apply_all(self._world.system, (operation,), [], self._happenings.applied)
         for failure in failures:
             log.warning("%s: %s", describe_operation(operation), failure.reason)
         if not again:
@@ -226,7 +268,9 @@ class Daemon:
     def _reconcile(self, previous: Observed | None) -> bool:
         """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
         try:
-            outcome = reconcile(self._world.system, self._desired, self._report, previous)
+            outcome = reconcile(
+                self._world.system, self._desired, self._happenings.applied, previous
+            )
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
             if self._retry is None:
                 log.error("cannot look at the system, trying again: %s", error)
@@ -244,21 +288,14 @@ class Daemon:
         self.reconcile_all()
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
-        before = self._observed
+        before, self._outcome = self._observed, outcome
         self._observed = outcome.observed
         if network_only and before is not None:
             self._observed = replace(outcome.observed, processes=before.processes)
         self._executables = wanted_executables(outcome.observed)
         self._steering = find_steering(self._desired, outcome.observed)
-        failed = tuple(f"{describe_operation(f.operation)}: {f.reason}" for f in outcome.failures)
-        for failure in failed:
-            if failure not in self._failed:
-                log.error("%s", failure)
-        self._failed = failed
-        warnings = frozenset(find_warnings(self._desired, outcome.observed))
-        for warning in sorted(warnings - self._warned):
-            log.warning("%s", warning)
-        self._warned = warnings
+        self._happenings.failed(outcome.failures)
+        self._happenings.warned(find_warnings(self._desired, outcome.observed))
         self._publish(self._observed, tuple(f.operation for f in outcome.failures))
         if GATE_SERVICE in outcome.observed.starting_units:
             self._look_again()  # nothing else tells when it has started
@@ -266,9 +303,12 @@ class Daemon:
     def _publish(self, observed: Observed, remaining: tuple[Operation, ...]) -> None:
         status = build_status(self._desired, observed, remaining)
         status["config_problems"] = list(self._problems)
-        status["failures"] = list(self._failed)
+        status["failures"] = list(self._happenings.failures)
+        status["counters"] = self._happenings.counters()
         status["placement"]["process_events"] = self._world.placement_note or "active"
+        self._status = status
         self._world.publish(status)
+        self._surface.publish_state()
 
     def _summary(self) -> str:
         if self._problems:
@@ -281,65 +321,3 @@ class Daemon:
         while True:
             self._world.notify(watchdog=True)
             await asyncio.sleep(_WATCHDOG)
-
-    @staticmethod
-    def _report(operation: Operation) -> None:
-        log.info("%s (%s)", describe_operation(operation), operation.because)
-
-
-class Coalescer:
-    """Calls ``react`` for a burst of triggers: at once (``leading``), then after a quiet time.
-
-    ``quiet`` is in seconds, and may be changed. It grows up to ``most`` with every call that comes
-    less than ``most`` after the one before.
-    """
-
-    def __init__(
-        self,
-        react: Callable[[], None],
-        quiet: float,
-        *,
-        leading: bool = True,
-        most: float = 0.0,
-    ) -> None:
-        self.quiet = quiet
-        self._react = react
-        self._leading = leading
-        self._most = most
-        self._rest = quiet
-        self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._again = False
-
-    def trigger(self) -> None:
-        """Note that something happened."""
-        if self._timer is not None:
-            self._again = True
-        elif self._leading:
-            self._call()
-        else:
-            self._again = True
-            self._wait(self.quiet)
-
-    def cancel(self) -> None:
-        """Forget what is pending."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _call(self) -> None:
-        self._again = False
-        self._react()
-        now = asyncio.get_running_loop().time()
-        grown = min(self._most, self._rest * 1.5) if now - self._last < self._most else 0.0
-        self._rest = max(self.quiet, grown)
-        self._last = now
-        self._wait(self._rest)
-
-    def _wait(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        if self._again:
-            self._call()

@@ -92,7 +92,7 @@ _byway() {
     for ((index = 1; index < ${#words[@]} - 1; index++)); do
         case ${words[index]} in
             --config=*) config=${words[index]#*=} ;;
-            --config | --json | -p | --profile | -u | --user | --scope)
+            --config | --json | -p | --profile | -u | --user | --confirm | --scope)
                 if ((index == ${#words[@]} - 2)); then
                     previous=${words[index]}
                 elif [ "${words[index]}" = --config ]; then
@@ -124,21 +124,23 @@ _byway_reply() {
         :--json=*) _byway_words "--json=pretty --json=short --json=off" "$word"; return ;;
         -p:* | --profile:*) _byway_nothing "$word"; return ;;
         -u:* | --user:*) _byway_nothing "$word"; return ;;
+        --confirm:*) _byway_nothing "$word"; return ;;
         --scope:*) _byway_words "system user" "$word"; return ;;
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run mode bypass candidates plan apply reconcile config generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run mode bypass candidates plan apply confirm rollback reconcile config metrics generate daemon --help --version --config" "$word" ;;
         "bypass") _byway_words "list add remove clear --help" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
+        "metrics") _byway_words "print write --help" "$word" ;;
         "status")
-            _byway_words "--json --help --config" "$word" ;;
+            _byway_words "--json --wait --help --config" "$word" ;;
         "list")
             _byway_words "--json --help --config" "$word" ;;
         "add" | "add "*)
-            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --help --config" "$word"; else _byway_program "$word"; fi ;;
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --wait --help --config" "$word"; else _byway_program "$word"; fi ;;
         "remove" | "remove "*)
-            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_listed_app "$word"; fi ;;
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--wait --help --config" "$word"; else _byway_listed_app "$word"; fi ;;
         "run" | "run "*)
             if [[ $command = "run "* ]]; then
                 _byway_file "$word"
@@ -160,7 +162,11 @@ _byway_reply() {
         "plan")
             _byway_words "--json --help --config" "$word" ;;
         "apply")
-            _byway_words "--dry-run --help --config" "$word" ;;
+            _byway_words "--dry-run --confirm --wait --help --config" "$word" ;;
+        "confirm")
+            _byway_words "--help --config" "$word" ;;
+        "rollback")
+            _byway_words "--help --config" "$word" ;;
         "reconcile")
             _byway_words "--direct --help --config" "$word" ;;
         "config cat")
@@ -169,6 +175,10 @@ _byway_reply() {
             _byway_words "--json --help --config" "$word" ;;
         "config edit")
             _byway_words "--help --config" "$word" ;;
+        "metrics print")
+            _byway_words "--help --config" "$word" ;;
+        "metrics write" | "metrics write "*)
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--help --config" "$word"; else _byway_file "$word"; fi ;;
         "generate" | "generate "*)
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--scope --help --config" "$word"; else _byway_directory "$word"; fi ;;
         "daemon")

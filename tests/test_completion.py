@@ -16,7 +16,7 @@ from rendering.verbs import list_commands
 BASH = ROOT / "completions/byway.bash"
 # The words as bash splits them (at = and : too), the last one being completed; and what is offered.
 OFFERED = {
-    "byway co": ["config"],
+    "byway co": ["confirm", "config"],
     "byway config ''": ["cat", "check", "edit", "--help"],
     "byway config ch": ["check"],
     "byway --config x.toml config e": ["edit"],
@@ -34,7 +34,7 @@ OFFERED = {
     "byway add user-unit : s": ["sync.service"],
     "byway add unit : s": ["ssh.service"],
     "byway generate --scope ''": ["system", "user"],
-    "byway add -": ["--profile", "--help", "--config"],
+    "byway add -": ["--profile", "--wait", "--help", "--config"],
     "byway remove ''": ["/usr/bin/curl", "/opt/a b/app", "unit:ssh.service"],
     "byway remove unit : s": ["ssh.service"],
     "byway generate /et": ["/etc"],
@@ -81,7 +81,7 @@ def test_bash_offers_every_verb() -> None:
 
 
 def test_the_tab_key_in_a_terminal() -> None:
-    """`byway co<TAB>ch<TAB>` at a prompt; Ctrl+A puts `echo` before what is there by then."""
+    """`byway config<TAB>ch<TAB>` at a prompt; Ctrl+A puts `echo` before what is there by then."""
     pid, terminal = pty.fork()
     if pid == 0:
         environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HISTFILE": ""}
@@ -89,7 +89,7 @@ def test_the_tab_key_in_a_terminal() -> None:
     try:
         os.write(terminal, f"PS1=; . {BASH}; echo rea''dy\n".encode())
         _wait_for(terminal, b"ready\r\n")
-        os.write(terminal, b"byway co\tch\t")
+        os.write(terminal, b"byway config\tch\t")
         _wait_for(terminal, b"byway config check ")
         os.write(terminal, b"\x01echo -E done: \n")
         _wait_for(terminal, b"\ndone: byway config check\r\n")

@@ -87,6 +87,7 @@ def all_verbs(verbs: tuple[Verb, ...] = VERBS, above: tuple[str, ...] = ()) -> I
         ["list", "--json=short"],
         ["config", "check"],
         ["config", "cat"],
+        ["metrics", "print"],
         ["generate", "out"],
         ["--help"],
         ["--version"],
@@ -353,3 +354,15 @@ def test_no_arguments_end_in_a_traceback(
         except SystemExit as end:
             code = end.code  # type: ignore[assignment]
     assert code in range(7)
+
+
+def test_metrics(config: str, tmp_path: Path) -> None:
+    printed = byway("--config", config, "metrics", "print")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.endswith("# EOF\n")
+    assert 'byway_info{version="' in printed.stdout
+    file = tmp_path / "byway.prom"
+    assert byway("--config", config, "metrics", "write", str(file)).returncode == 0
+    assert file.read_text() == printed.stdout
+    assert list(tmp_path.glob(".byway.prom*")) == []
+    assert byway("--config", config, "metrics", "write", "/proc/byway.prom").returncode == 1

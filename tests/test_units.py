@@ -9,14 +9,17 @@ import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 from verification import SYSTEM_UNITS, UNITS, lay_out_units, lay_out_user_units, verify, verify_user
 
+from byway_systemd.system.polkit import ACTION
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS = {".service", ".slice", ".timer"}
+KINDS = {".service", ".slice", ".socket", ".timer"}
 SYSTEM_NAMES = sorted(path.name for path in UNITS.iterdir() if path.suffix in KINDS)
 USER_NAMES = sorted(
     f"user/{path.name}" for path in (UNITS / "user").iterdir() if path.suffix in KINDS
@@ -26,12 +29,14 @@ NAMES = SYSTEM_NAMES + USER_NAMES
 # systemd.resource-control(5), as systemd's own units have them.
 ORDER = [
     "Description", "Documentation", "DefaultDependencies", "Requires", "Requisite", "BindsTo",
-    "PartOf", "Conflicts", "After", "Before", "Wants", "IgnoreOnIsolate", "RefuseManualStop",
+    "PartOf", "Conflicts", "After", "Before", "Wants", "StopPropagatedFrom", "IgnoreOnIsolate",
+    "RefuseManualStop",
     "ConditionPathExists", "StartLimitIntervalSec", "Type", "ExecStart", "ExecReload", "ExecStop",
     "ExecStopPost", "RemainAfterExit", "SuccessExitStatus", "Restart", "RestartPreventExitStatus",
     "RestartSec", "TimeoutStartSec", "TimeoutSec", "WatchdogSec", "KillMode", "OOMPolicy", "Slice",
     "Delegate", "LimitNOFILE", "LimitMEMLOCK", "OOMScoreAdjust", "User", "Environment",
-    "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory", "OnActiveSec",
+    "LogLevelMax", "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory", "ListenStream",
+    "SocketMode", "FlushPending", "RemoveOnStop", "OnActiveSec",
     "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec", "AccuracySec", "WantedBy",
 ]  # fmt: skip
 HARDENING = {
@@ -68,7 +73,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sections_are_in_order(name: str) -> None:
-    order = ["[Unit]", "[Service]", "[Slice]", "[Timer]", "[Install]"]
+    order = ["[Unit]", "[Service]", "[Slice]", "[Socket]", "[Timer]", "[Install]"]
     assert list(sections(name)) == [section for section in order if section in sections(name)]
 
 
@@ -169,6 +174,25 @@ def test_every_service_runs_what_is_installed() -> None:
                 assert program in ("/usr/bin/byway", "/usr/lib/byway/bin/byway-poke", "systemctl")
 
 
+def test_socket_is_stopped_with_the_service_and_not_restarted_with_it() -> None:
+    """Else a connection would start what was stopped, or find nobody while it is restarted."""
+    text = (UNITS / "byway.socket").read_text()
+    assert "\nStopPropagatedFrom=byway.service\n" in text
+    assert "\nPartOf=" not in text
+    assert "[Install]" not in text
+    (wants,) = re.findall(r"^Wants=(.*)$", (UNITS / "byway.service").read_text(), re.MULTILINE)
+    assert "byway.socket" in wants.split()
+
+
+def test_polkit_action_asks_for_an_administrator() -> None:
+    root = ET.parse(UNITS / "io.byway.policy").getroot()  # noqa: S314 - our own
+    (action,) = root.findall("action")
+    assert action.get("id") == ACTION
+    defaults = action.find("defaults")
+    assert defaults is not None
+    assert {element.text for element in defaults} == {"auth_admin_keep"}
+
+
 @pytest.mark.parametrize("status", ["0", "1", "2", "4", "70", "KILL"])
 def test_only_a_refused_start_stops_the_gate(status: str, tmp_path: Path) -> None:
     text = (UNITS / "byway.service").read_text()
@@ -180,5 +204,7 @@ def test_only_a_refused_start_stops_the_gate(status: str, tmp_path: Path) -> Non
     environment = {"PATH": str(tmp_path), "EXIT_STATUS": status}
     subprocess.run(["/bin/sh", "-c", script], env=environment, check=True)
     said = called.read_text() if called.exists() else ""
-    wanted = "--no-block stop byway-gate.service\n" if status in refusing.split() else ""
+    wanted = (
+        "--no-block stop byway-gate.service byway.socket\n" if status in refusing.split() else ""
+    )
     assert said == wanted

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import write, write_error
+from byway_systemd.cli.remote import ask_daemon, require_daemon, show_changes, wait_for_daemon
 from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
@@ -21,12 +22,14 @@ def add(context: Context, arguments: Namespace) -> ExitCode:
     """Add apps to the configuration."""
     from byway_systemd.core.edit import add_app  # noqa: PLC0415
 
-    _require_root(context, "add")
-    text = _main_text(context)
+    _prepare_change(context, arguments, "add")
     apps = [_parse_argument(context, name) for name in arguments.apps]
-    for app in apps:
-        text = add_app(text, app, arguments.profile)
-    _replace_config(context, text)
+    body = {"app": [str(app) for app in apps], "profile": arguments.profile}
+    if ask_daemon(context, "POST", "/api/v1/apps", body) is None:
+        text = _main_text(context)
+        for app in apps:
+            text = add_app(text, app, arguments.profile)
+        _replace_config(context, text)
     write("\n".join(f"added {app}" for app in apps))
     return ExitCode.OK
 
@@ -35,14 +38,24 @@ def remove(context: Context, arguments: Namespace) -> ExitCode:
     """Remove apps from the configuration."""
     from byway_systemd.core.edit import remove_app  # noqa: PLC0415
 
-    _require_root(context, "remove")
-    text = _main_text(context)
+    _prepare_change(context, arguments, "remove")
     apps = [_parse_argument(context, name) for name in arguments.apps]
-    for app in apps:
-        text = remove_app(text, app)
-    _replace_config(context, text)
+    body = {"app": [str(app) for app in apps]}
+    if ask_daemon(context, "DELETE", "/api/v1/apps", body) is None:
+        text = _main_text(context)
+        for app in apps:
+            text = remove_app(text, app)
+        _replace_config(context, text)
     write("\n".join(f"removed {app}" for app in apps))
     return ExitCode.OK
+
+
+def _prepare_change(context: Context, arguments: Namespace, verb: str) -> None:
+    """Wait for the daemon when asked to; without root it is the daemon that has to allow it."""
+    if arguments.wait:
+        wait_for_daemon(context)
+    if not context.is_root and context.ask_daemon("GET", "/state") is None:
+        _require_root(context, verb)
 
 
 def edit_config(context: Context, _arguments: Namespace) -> ExitCode:
@@ -59,8 +72,10 @@ def edit_config(context: Context, _arguments: Namespace) -> ExitCode:
         write("unchanged")
         return ExitCode.OK
     try:
+        if path.exists() and path.read_text() != text:
+            raise UsageError(f"{path} has been changed meanwhile (edit it again)")
         _replace_config(context, edited)
-    except ConfigError:
+    except (ConfigError, UsageError):
         rejected.write_text(edited)
         write_error(f"refused; what you wrote is in {rejected}, and edit begins with it next time")
         raise
@@ -122,13 +137,35 @@ def run(context: Context, arguments: Namespace) -> int:
 def apply(context: Context, arguments: Namespace) -> ExitCode:
     """Make the machine as the configuration says."""
     from byway_systemd.cli.show import show_plan  # noqa: PLC0415
-    from byway_systemd.core.describe import describe_operation  # noqa: PLC0415
-    from byway_systemd.reconcile import reconcile  # noqa: PLC0415
 
-    _require_root(context, "apply")
+    _prepare_change(context, arguments, "apply")
     if arguments.dry_run:
         arguments.json = "off"
         return show_plan(context, arguments)
+    query = f"?confirm={arguments.confirm}" if arguments.confirm else ""
+    answer = ask_daemon(context, "POST", f"/api/v1/apply{query}")
+    if answer is None and arguments.confirm:
+        require_daemon(answer)  # nobody would be there to take it back
+    return _apply_here(context) if answer is None else show_changes(answer)
+
+
+def confirm(context: Context, _arguments: Namespace) -> ExitCode:
+    """Keep what was changed on condition of being confirmed."""
+    require_daemon(ask_daemon(context, "POST", "/api/v1/confirm"))
+    write("confirmed")
+    return ExitCode.OK
+
+
+def rollback(context: Context, _arguments: Namespace) -> ExitCode:
+    """Take back the last change."""
+    return show_changes(require_daemon(ask_daemon(context, "POST", "/api/v1/rollback")))
+
+
+def _apply_here(context: Context) -> ExitCode:
+    """Apply the plan in this process."""
+    from byway_systemd.core.describe import describe_operation  # noqa: PLC0415
+    from byway_systemd.reconcile import reconcile  # noqa: PLC0415
+
     outcome = reconcile(
         context.system(),
         context.desired(),
@@ -146,8 +183,7 @@ def reconcile_now(context: Context, arguments: Namespace) -> ExitCode:
     _require_root(context, "reconcile")
     if not arguments.direct and context.poke_daemon():
         return ExitCode.OK
-    arguments.dry_run = False
-    return apply(context, arguments)
+    return _apply_here(context)
 
 
 def generate(context: Context, arguments: Namespace) -> ExitCode:

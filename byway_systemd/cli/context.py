@@ -75,6 +75,18 @@ class Context(Protocol):
     def published_status(self) -> dict[str, Any]:
         """Return the status the daemon published last, empty when there is none."""
 
+    def write_file(self, path: Path, text: str) -> None:
+        """Write a file so that nobody sees a part of it."""
+
+    def ask_daemon(self, method: str, target: str, body: Any = None) -> tuple[int, Any] | None:
+        """Return the status and the JSON value of the daemon's answer; None when it listens not.
+
+        Raises BywayError when it listens and does not answer.
+        """
+
+    def wait_for_daemon(self) -> bool:
+        """Wait until the daemon has started; return whether it does within 15 seconds."""
+
     def poke_daemon(self) -> bool:
         """Ask the daemon to reconcile; return whether there is one."""
 

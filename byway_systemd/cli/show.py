@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.cli.output import paint, printable, write, write_json, write_table
+from byway_systemd.cli.remote import ask_daemon, present, wait_for_daemon
 from byway_systemd.core.errors import ConfigError, ExitCode, NotRunningError, RootNeededError
 from byway_systemd.core.observed import FileState
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def show_status(context: Context, arguments: Namespace) -> ExitCode:
     """Show links, apps and whether all is in sync."""
+    if arguments.wait:
+        wait_for_daemon(context)
     status = _read_status(context)
     if arguments.json != "off":
         write_json(status, arguments.json)
@@ -146,18 +149,22 @@ def show_list(context: Context, arguments: Namespace) -> ExitCode:
 
 def show_plan(context: Context, arguments: Namespace) -> ExitCode:
     """Show what ``apply`` would change."""
-    from byway_systemd.core.describe import describe_operation, present_operation  # noqa: PLC0415
+    from byway_systemd.core.describe import present_operation  # noqa: PLC0415
     from byway_systemd.core.plan import plan  # noqa: PLC0415
 
     desired = context.desired()
-    if not context.is_root:
+    if context.is_root:
+        found = plan(desired, context.system().observe(desired))
+        operations = [present_operation(operation) for operation in found]
+    elif (answer := ask_daemon(context, "GET", "/api/v1/plan")) is not None:
+        operations = answer["plan"]
+    else:
         raise RootNeededError("plan looks at nftables, which needs root (use sudo)")
-    operations = plan(desired, context.system().observe(desired))
     if arguments.json != "off":
-        write_json([present_operation(operation) for operation in operations], arguments.json)
+        write_json(operations, arguments.json)
     elif not operations:
         write("in sync: nothing to do")
     else:
         for operation in operations:
-            write(f"{printable(describe_operation(operation))}  ({operation.because})")
+            write(present(operation))
     return ExitCode.OK if not operations else ExitCode.DRIFT

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
     from byway_systemd.cli.context import Context
 
+
+def seconds(text: str) -> int:
+    """Return a number of seconds, a day's at most; argparse reports the ValueError."""
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:6]) <= 86400:
+        raise ValueError(text)
+    return int(text)
+
+
 _JSON = (
     ("--json",),
     {
@@ -50,6 +58,18 @@ _DESTINATIONS = (
         "help": "an address, a prefix, or a host's name",
     },
 )
+_WAIT = (
+    ("--wait",),
+    {"action": "store_true", "help": "wait up to 15 seconds for a service that starts"},
+)
+_CONFIRM = (
+    ("--confirm",),
+    {
+        "type": seconds,
+        "metavar": "SECONDS",
+        "help": "take the last change back after this time, unless it is confirmed",
+    },
+)
 _DRY_RUN = (("-n", "--dry-run"), {"action": "store_true", "help": "only show the plan"})
 
 
@@ -76,10 +96,12 @@ class Verb:
 
 
 VERBS: tuple[Verb, ...] = (
-    Verb("status", "show links, apps and whether all is in sync", "show:show_status", (_JSON,)),
+    Verb(
+        "status", "show links, apps and whether all is in sync", "show:show_status", (_JSON, _WAIT)
+    ),
     Verb("list", "list the configured apps", "show:show_list", (_JSON,)),
-    Verb("add", "add apps to the configuration", "change:add", (_APPS, _PROFILE)),
-    Verb("remove", "remove apps from the configuration", "change:remove", (_APPS,)),
+    Verb("add", "add apps to the configuration", "change:add", (_APPS, _PROFILE, _WAIT)),
+    Verb("remove", "remove apps from the configuration", "change:remove", (_APPS, _WAIT)),
     Verb(
         "run",
         "run a command by the direct link, from its first instruction",
@@ -125,7 +147,14 @@ VERBS: tuple[Verb, ...] = (
         (_JSON,),
     ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
-    Verb("apply", "make the machine as the configuration says", "change:apply", (_DRY_RUN,)),
+    Verb(
+        "apply",
+        "make the machine as the configuration says",
+        "change:apply",
+        (_DRY_RUN, _CONFIRM, _WAIT),
+    ),
+    Verb("confirm", "keep what was applied with --confirm", "change:confirm"),
+    Verb("rollback", "bring back the configuration before the last change", "change:rollback"),
     Verb(
         "reconcile",
         "put right what differs, through the daemon when it runs",
@@ -139,6 +168,19 @@ VERBS: tuple[Verb, ...] = (
             Verb("cat", "show every file, in the order they apply", "configuration:cat"),
             Verb("check", "check it, and report every error", "configuration:check", (_JSON,)),
             Verb("edit", "edit it; what is not valid is not saved", "change:edit_config"),
+        ),
+    ),
+    Verb(
+        "metrics",
+        "show what a monitoring system collects (OpenMetrics)",
+        verbs=(
+            Verb("print", "print the metrics", "metrics:print_metrics"),
+            Verb(
+                "write",
+                "write the metrics to a file, for a textfile collector",
+                "metrics:write_metrics",
+                ((("file",), {"metavar": "FILE", "help": "where to write them"}),),
+            ),
         ),
     ),
     Verb(

@@ -34,6 +34,8 @@ RUNTIME_UNITS = "run/systemd/system"
 GENERATOR = "usr/lib/systemd/system-generators/byway-generator"
 GENERATED_UNITS = "run/systemd/generator"
 STATE = "run/byway"
+SOCKET = "run/byway/byway.sock"
+UNCONFIRMED = "var/lib/byway/unconfirmed.json"  # outlives a reboot
 
 
 def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:

@@ -10,40 +10,26 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.core.apps import AppKind
-from byway_systemd.core.errors import (
-    BywayError,
-    ConfigError,
-    NotFoundError,
-    UnsupportedError,
-    UsageError,
-)
-from byway_systemd.core.parse import (
-    ConfigFile,
-    app_entries,
-    parse_config,
-    problem_at,
-    user_entries,
-)
-from byway_systemd.core.traffic import resolve_users
+from byway_systemd.core.errors import BywayError, NotFoundError, UnsupportedError, UsageError
 from byway_systemd.system import files
 from byway_systemd.system.netlink import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from byway_systemd.api.surface import Outlet
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.errors import Problem
     from byway_systemd.core.observed import Executable
+    from byway_systemd.core.parse import ConfigFile
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
+
+log = logging.getLogger("byway")
 
 _ROOT = Path("/")
 _CRASHED = 70  # EX_SOFTWARE of sysexits.h: the service is started again
@@ -77,22 +63,13 @@ class Host:
         return (*files.read_config(self._root, self._main), *lists)
 
     def config(self) -> Config:
-        """Parse the configuration; a directory where a program should be is an error too.
+        """Parse the configuration; what only this machine can tell is wrong is an error too.
 
-        Names of users become their ids; one that nobody has is an error.
+        Names of users become their ids.
         """
-        texts = self.config_files()
-        problems = tuple(_find_problems_outside(texts))
-        config = None
-        try:
-            config = parse_config(texts)
-        except ConfigError as error:
-            problems = (*error.problems, *problems)
-        if config is None or problems:
-            order = {file.name: number for number, file in enumerate(texts)}
-            raise ConfigError(tuple(sorted(problems, key=lambda p: (order.get(p.file, 0), p.line))))
-        traffic, _ = resolve_users(config.traffic, _find_uid)
-        return replace(config, traffic=traffic)
+        from byway_systemd.system.configuration import check_config  # noqa: PLC0415
+
+        return check_config(self.config_files())
 
     def config_path(self) -> Path:
         """Return the main file."""
@@ -100,9 +77,9 @@ class Host:
 
     def write_config(self, text: str) -> None:
         """Replace the main file, keeping links to it and its mode."""
-        path = Path(os.path.realpath(self.config_path()))
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        files.write_atomically(path, text, mode)
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
+
+        Configuration(self._root, self._main).write(text)
 
     def candidates(self) -> dict[str, Any]:
         """Look at what runs and at the network, which needs no root."""
@@ -211,6 +188,22 @@ class Host:
 
         return State(self._root).read_status()
 
+    def write_file(self, path: Path, text: str) -> None:
+        """Write a file so that nobody sees a part of it."""
+        files.write_atomically(path.absolute(), text)
+
+    def ask_daemon(self, method: str, target: str, body: Any = None) -> tuple[int, Any] | None:
+        """Ask the daemon, which knows /etc/byway alone."""
+        from byway_systemd.system.client import ask  # noqa: PLC0415 - http.client, 20 ms
+
+        return None if self._main else ask(self._root / files.SOCKET, method, target, body)
+
+    def wait_for_daemon(self) -> bool:
+        """Wait until the daemon has started."""
+        from byway_systemd.system.client import wait  # noqa: PLC0415
+
+        return wait(self._root / files.SOCKET)
+
     def poke_daemon(self) -> bool:
         """Make the daemon reconcile."""
         pid = self.daemon_pid()
@@ -244,9 +237,16 @@ class Host:
         import asyncio  # noqa: PLC0415
 
         from byway_systemd.daemon import Daemon  # noqa: PLC0415
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
+        from byway_systemd.system.journal import log_to_stderr  # noqa: PLC0415
         from byway_systemd.system.state import State  # noqa: PLC0415
 
-        _log_to_stderr()
+        log_to_stderr()
+        try:
+            if Configuration(self._root, self._main).recover():
+                log.warning("not confirmed before byway ended: the configuration is as before")
+        except OSError as error:  # no reason not to start
+            log.error("what was not confirmed cannot be taken back: %s", describe_os_error(error))
         state = State(self._root)
 
         async def run() -> None:
@@ -261,9 +261,10 @@ class Host:
         """Run the exec gate until it is stopped."""
         from byway_systemd.system.cgroups import require_unified  # noqa: PLC0415
         from byway_systemd.system.gate_supervisor import run_gate  # noqa: PLC0415
+        from byway_systemd.system.journal import log_to_stderr  # noqa: PLC0415
         from byway_systemd.system.notify import notify  # noqa: PLC0415
 
-        _log_to_stderr()
+        log_to_stderr()
         require_unified()
         paths = tuple(self._root / name for name in files.CONFIG_PATHS)
         return _report_crash(lambda: run_gate(self.config, notify, paths))
@@ -276,10 +277,8 @@ class Host:
         from byway_systemd.system.resolver import Resolver  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        names = (*files.CONFIG_PATHS, files.BYPASS_LIST)
-        standard = tuple(self._root / name for name in names)
-        changes = events.FileSource((self._main.absolute(),) if self._main else standard)
-
+        standard = (self._root / name for name in (*files.CONFIG_PATHS, files.BYPASS_LIST))
+        changes = events.FileSource((self._main.absolute(),) if self._main else tuple(standard))
         networks, cgroups = events.open_network_sources()
         resolver = Resolver(self._root)
 
@@ -307,26 +306,22 @@ class Host:
             publish=state.publish_status,
             notify=tell,
             placement_note=note,
+            outlet=self._outlet(),
         )
 
+    def _outlet(self) -> Outlet | None:
+        """Return the way in for clients where systemd has opened one (byway.socket)."""
+        from byway_systemd.api.peer import Authority  # noqa: PLC0415
+        from byway_systemd.api.surface import Outlet  # noqa: PLC0415
+        from byway_systemd.system import peers, polkit  # noqa: PLC0415
+        from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
-def _find_problems_outside(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
-    """Yield what is wrong only on this machine."""
-    for entry in app_entries(texts):
-        if entry.value.kind is AppKind.PATH and os.path.isdir(str(entry.value)):  # noqa: PTH112
-            message = f"a directory: {str(entry.value)!r}"
-            yield problem_at(entry, message, "name a program, or use DIR/*")
-    for entry in user_entries(texts):
-        if entry.value.name and _find_uid(entry.value.name) is None:
-            message = f"no such user: {str(entry.value)!r}"
-            yield problem_at(entry, message, "correct it, or write its id")
-
-
-def _find_uid(name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
+        listeners = peers.take_listeners(os.environ)
+        if not listeners:
+            return None
+        authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
+        configuration = Configuration(self._root, self._main)
+        return Outlet(listeners, peers.identify, authority, configuration, self.version)
 
 
 def _report_crash(run: Callable[[], None]) -> int:
@@ -339,10 +334,10 @@ def _report_crash(run: Callable[[], None]) -> int:
     except BywayError:
         raise
     except OSError as error:
-        logging.getLogger("byway").error("%s", describe_os_error(error))
+        log.error("%s", describe_os_error(error))
         return _CRASHED
     except Exception:
-        logging.getLogger("byway").exception("this is a bug in byway")
+        log.exception("this is a bug in byway")
         return _CRASHED
     return 0
 
@@ -357,24 +352,6 @@ def _become(user: str) -> None:
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     os.environ |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
-
-
-def _log_to_stderr() -> None:
-    """Log to standard error, with the priorities sd-daemon(3) has for the journal."""
-
-    class Formatter(logging.Formatter):
-        levels = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # noqa: RUF012
-
-        def format(self, record: logging.LogRecord) -> str:
-            text = "".join(c if c.isprintable() else "?" for c in super().format(record))
-            if "JOURNAL_STREAM" in os.environ:
-                return f"<{self.levels.get(record.levelno, 6)}>{text}"
-            return text
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Formatter("%(message)s"))
-    logging.getLogger("byway").addHandler(handler)
-    logging.getLogger("byway").setLevel(logging.INFO)
 
 
 def describe_os_error(error: OSError) -> str:

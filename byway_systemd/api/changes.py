@@ -1,0 +1,249 @@
+"""Changes of the configuration: in turn, whole or not at all, and taken back if not confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.api.problem import ProblemError
+from byway_systemd.api.reads import tag_matches
+from byway_systemd.core.describe import present_operation
+from byway_systemd.core.messages import Message
+from byway_systemd.core.plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from byway_systemd.api.configuration import Configuration, Snapshot
+    from byway_systemd.api.message import Request
+    from byway_systemd.api.peer import Peer
+    from byway_systemd.api.service import Engine
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.reconcile import Outcome
+
+log = logging.getLogger("byway")
+
+MOST_SECONDS = 24 * 3600  # to confirm in
+_LONGEST_REST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a change is asked for, by its request's parameters and headers."""
+
+    dry_run: bool
+    confirm: int | None
+    if_match: str
+    request: str
+    peer: Peer
+
+    @classmethod
+    def of(cls, request: Request) -> Terms:
+        """Return the terms of ``request``; raise ProblemError."""
+        return cls(
+            dry_run=request.switch("dry_run"),
+            confirm=request.seconds("confirm", MOST_SECONDS),
+            if_match=request.headers.get("if-match", ""),
+            request=f"{request.method} {request.path}",
+            peer=request.peer,
+        )
+
+    @property
+    def by(self) -> str:
+        """What was asked for, and by whom."""
+        return f"{self.request} by {self.peer}"
+
+    def tell(self) -> None:
+        """Tell the journal that it was done."""
+        fields = {
+            "BYWAY_REQUEST": self.request,
+            "BYWAY_PEER_UID": str(self.peer.uid),
+            "BYWAY_PEER_PID": str(self.peer.pid),
+        }
+        extra = {"message_id": Message.CHANGED_BY_CLIENT, "fields": fields}
+        log.info("%s: done", self.by, extra=extra)
+
+
+TERMS = ("dry_run", "confirm")  # the parameters that every change may have
+
+
+class Changes:
+    """Makes changes in turn. ``before`` is the text that a rollback brings back, None for none.
+
+    A change rests for as long as it took before the next one begins: however many clients write,
+    the daemon has half of its time for what it is there for.
+    """
+
+    def __init__(self, engine: Engine, configuration: Configuration) -> None:
+        """Nothing can be taken back yet."""
+        self._engine = engine
+        self._configuration = configuration
+        self._lock = asyncio.Lock()
+        self._loaded = configuration.read().main.text
+        self._before: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rollbacks: set[asyncio.Task[None]] = set()
+        self._free_at = 0.0
+
+    async def change(self, terms: Terms, edit: Callable[[Snapshot], str]) -> dict[str, Any]:
+        """Edit the main file's text and put it in force; return what was, or would be, changed.
+
+        ``edit`` returns the new text and may take its time: it runs in a thread. Raises
+        ProblemError, ConfigError, UsageError and NotFoundError, and then nothing has changed.
+        """
+        async with self._turn():
+            snapshot = self._configuration.read()
+            if terms.if_match and not tag_matches(terms.if_match, snapshot.tag):
+                raise ProblemError(
+                    412, "the configuration has changed since", "read it again", key="if-match"
+                )
+            text = await asyncio.to_thread(edit, snapshot)
+            desired = await asyncio.to_thread(self._configuration.preview, text)
+            if terms.dry_run:
+                return self._preview(desired)
+            self._write(snapshot, text)
+            outcome = self._apply(snapshot)
+            return self._finish(terms, outcome)
+
+    async def apply(self, terms: Terms) -> dict[str, Any]:
+        """Read the configuration again and put everything right; return what was changed."""
+        async with self._turn():
+            if terms.dry_run:
+                return self._preview(self._engine.view.desired)
+            return self._finish(terms, self._engine.apply())
+
+    async def confirm(self, terms: Terms) -> dict[str, Any]:
+        """Keep what was changed for good."""
+        async with self._turn():
+            if self._timer is None:
+                raise ProblemError(409, "nothing waits to be confirmed", "nothing needs it")
+            self._settle()
+            terms.tell()
+            return {"code": 200, "description": "OK", **self.present()}
+
+    async def roll_back(self, by: str) -> dict[str, Any]:
+        """Bring back the configuration that was in force before the last change."""
+        async with self._turn():
+            if self._before is None:
+                raise ProblemError(409, "nothing was changed since byway started", "nothing to do")
+            snapshot, text = self._configuration.read(), self._before
+            await asyncio.to_thread(self._configuration.preview, text)
+            self._write(snapshot, text)
+            outcome = self._apply(snapshot)
+            self._settle()
+            log.warning(
+                "%s: the configuration is as it was before",
+                by,
+                extra={"message_id": Message.ROLLED_BACK, "fields": {"BYWAY_BY": by}},
+            )
+            return {**self._present_outcome(outcome), **self.present()}
+
+    def note_loaded(self) -> None:
+        """Note that the configuration was loaded: what it was before can be brought back."""
+        text = self._configuration.read().main.text
+        if text != self._loaded:
+            if self._timer is None:
+                self._before = self._loaded
+            self._loaded = text
+
+    def present(self) -> dict[str, Any]:
+        """Return what waits to be confirmed: ``unconfirmed`` are the seconds left, or null."""
+        loop = asyncio.get_running_loop()
+        left = None if self._timer is None else max(0, round(self._timer.when() - loop.time()))
+        return {"unconfirmed": left, "can_roll_back": self._before is not None}
+
+    def abandon(self) -> None:
+        """Byway stops: what was not confirmed by now is taken back."""
+        if self._timer and self._before is not None:
+            log.warning(
+                "not confirmed before the stop: the configuration is as it was before",
+                extra={"message_id": Message.ROLLED_BACK},
+            )
+            self._configuration.write(self._before)
+            self._settle()
+
+    def _preview(self, desired: Desired) -> dict[str, Any]:
+        operations = plan(desired, self._engine.look(desired))
+        return {"plan": [present_operation(operation) for operation in operations]}
+
+    def _finish(self, terms: Terms, outcome: Outcome | None) -> dict[str, Any]:
+        terms.tell()
+        self._await_confirmation(terms.confirm)
+        return {**self._present_outcome(outcome), **self.present()}
+
+    def _present_outcome(self, outcome: Outcome | None) -> dict[str, Any]:
+        """Return what was done; the daemon tries again when it could not look at the system."""
+        result: dict[str, Any] = {"code": 200, "description": "OK", "applied": [], "failures": []}
+        if outcome is None:
+            return {**result, "code": 202, "description": "Accepted", "in_sync": False}
+        failures = [
+            {**present_operation(failure.operation), "reason": failure.reason}
+            for failure in outcome.failures
+        ]
+        applied = [present_operation(operation) for operation in outcome.applied]
+        return {**result, "applied": applied, "failures": failures, "in_sync": not failures}
+
+    def _write(self, snapshot: Snapshot, text: str) -> None:
+        """Write ``text``, unless somebody has written something else meanwhile."""
+        if self._engine.phase == "deactivating":
+            raise ProblemError(503, "byway is being stopped", "start it again")
+        if self._configuration.read() != snapshot:
+            raise ProblemError(409, "the configuration has just been changed", "try again")
+        if text != snapshot.main.text:
+            self._configuration.write(text)
+
+    def _apply(self, snapshot: Snapshot) -> Outcome | None:
+        """Put the files in force, or the main one back as it was if the daemon refuses them."""
+        outcome = self._engine.apply()
+        if problems := self._engine.status.get("config_problems"):
+            self._configuration.write(snapshot.main.text)
+            self._engine.apply()
+            raise ProblemError(409, problems[0], "correct that first, and try again")
+        return outcome
+
+    def _await_confirmation(self, seconds: int | None) -> None:
+        """Take back in ``seconds`` what is not confirmed by then; for good without any."""
+        if seconds is None:
+            return
+        if self._timer:
+            self._timer.cancel()
+        if self._before is not None:
+            try:
+                self._configuration.remember(self._before)
+            except OSError as error:
+                log.warning("a restart would keep what is not confirmed: %s", error)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._before is not None:
+            task = asyncio.get_running_loop().create_task(self._roll_back_unconfirmed())
+            self._rollbacks.add(task)
+            task.add_done_callback(self._rollbacks.discard)
+
+    async def _roll_back_unconfirmed(self) -> None:
+        try:
+            await self.roll_back("not confirmed in time")
+        except Exception as error:
+            log.error("what was not confirmed could not be taken back: %s", error)
+
+    def _settle(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._before = None
+        self._configuration.remember(None)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            await asyncio.sleep(max(0.0, self._free_at - loop.time()))
+            started = loop.time()
+            try:
+                yield
+            finally:
+                ended = loop.time()
+                self._free_at = ended + min(ended - started, _LONGEST_REST)

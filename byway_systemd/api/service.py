@@ -1,0 +1,92 @@
+"""What the routes work with: the daemon, the configuration, and who may change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from byway_systemd.api.message import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.api.changes import Changes
+    from byway_systemd.api.configuration import Configuration
+    from byway_systemd.api.events import Hub
+    from byway_systemd.api.peer import Authority
+    from byway_systemd.core.describe import JsonObject
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.steering import Steering
+    from byway_systemd.reconcile import Outcome
+
+
+class Engine(Protocol):
+    """The daemon, as the API uses it. Nothing here waits; what looks or changes takes its time."""
+
+    @property
+    def phase(self) -> str:
+        """``activating``, ``active``, ``deactivating`` or ``failed``, as systemd names them."""
+
+    @property
+    def status(self) -> JsonObject:
+        """The status as it was published last; a new value every time that it changes."""
+
+    @property
+    def view(self) -> View:
+        """What is to be and what was seen last."""
+
+    def look(self, desired: Desired) -> Observed:
+        """Return the machine as it is now, as far as ``desired`` concerns it; raise OSError."""
+
+    def apply(self) -> Outcome | None:
+        """Load the configuration and put everything right; None when that has to be tried again.
+
+        A configuration that is refused is in the status, and the last good one stays.
+        """
+
+    def observe_process(self, pid: int) -> Process | None:
+        """Return a process as it is now, None when it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is to be, what was seen last, and what follows from the two."""
+
+    desired: Desired
+    observed: Observed
+    steering: Steering
+    executables: tuple[Executable, ...]
+
+
+class Rendered:
+    """The last answers, for as long as what they were made of is the same.
+
+    A status of thousands of processes is rendered once, not for everybody who asks.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been rendered."""
+        self._kept: dict[str, tuple[object, str, bytes]] = {}
+
+    def get(self, name: str, engine: Engine, make: Callable[[], Any]) -> bytes:
+        """Return the value that ``make`` returns, as JSON; it depends on the engine alone."""
+        kept = self._kept.get(name)
+        if kept and kept[0] is engine.status and kept[1] == engine.phase:
+            return kept[2]
+        body = encode(make())
+        self._kept[name] = (engine.status, engine.phase, body)
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that a route may need."""
+
+    engine: Engine
+    configuration: Configuration
+    changes: Changes
+    hub: Hub
+    rendered: Rendered
+    authority: Authority
+    version: str

@@ -1,0 +1,76 @@
+"""Asking the daemon, where it runs, to do what a verb does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from byway_systemd.cli.output import printable, write, write_error
+from byway_systemd.core.errors import (
+    BywayError,
+    ConfigError,
+    ExitCode,
+    NotFoundError,
+    NotRunningError,
+    Problem,
+    RootNeededError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from byway_systemd.cli.context import Context
+
+_ERRORS: dict[int, type[BywayError]] = {
+    400: UsageError,
+    403: RootNeededError,
+    404: NotFoundError,
+    409: UsageError,
+    412: UsageError,
+}
+
+
+def wait_for_daemon(context: Context) -> None:
+    """Wait for a daemon that starts; raise NotRunningError when none comes."""
+    if not context.wait_for_daemon():
+        raise NotRunningError("byway does not run (start it: systemctl start byway)")
+
+
+def ask_daemon(context: Context, method: str, target: str, body: Any = None) -> Any:
+    """Return what the daemon answers, None when it does not listen.
+
+    Raises the error that the verb itself would raise, had it done the work.
+    """
+    answer = context.ask_daemon(method, target, body)
+    if answer is None:
+        return None
+    status, value = answer
+    if status < 400:
+        return value
+    if problems := value.get("problems"):
+        raise ConfigError(tuple(Problem(**problem) for problem in problems))
+    raise _ERRORS.get(status, BywayError)(f"{value['detail']} ({value['remedy']})")
+
+
+def require_daemon(answer: Any) -> Any:
+    """Return the daemon's answer; raise NotRunningError when there is none."""
+    if answer is None:
+        raise NotRunningError("byway does not run (start it: systemctl start byway)")
+    return answer
+
+
+def show_changes(result: dict[str, Any]) -> ExitCode:
+    """Show what the daemon has changed, as ``apply`` shows what it changes itself."""
+    for operation in result["applied"]:
+        write(present(operation))
+    for failure in result["failures"]:
+        write_error(f"failed: {printable(failure['reason'])}: {present(failure)}")
+    if not result["applied"] and not result["failures"]:
+        write("in sync: nothing to do")
+    if (seconds := result["unconfirmed"]) is not None:
+        write(f"taken back in {seconds} s unless confirmed (byway confirm)")
+    return ExitCode.FAILED if result["failures"] else ExitCode.OK
+
+
+def present(operation: dict[str, str]) -> str:
+    """Return an operation in a line, with its reason."""
+    text = operation["operation"].replace("-", " ") + " " + operation["object"]
+    return f"{printable(text.strip())}  ({operation['because']})"

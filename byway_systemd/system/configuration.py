@@ -1,0 +1,146 @@
+"""The configuration's files: what they say now, what another text would mean, and writing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from byway_systemd.api.configuration import Snapshot
+from byway_systemd.core.apps import AppKind
+from byway_systemd.core.desired import Desired, desire
+from byway_systemd.core.errors import ConfigError
+from byway_systemd.core.parse import (
+    ConfigFile,
+    app_entries,
+    parse_config,
+    problem_at,
+    user_entries,
+)
+from byway_systemd.core.traffic import resolve_users
+from byway_systemd.core.units import SOURCE, Scope, render_unit_files
+from byway_systemd.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from byway_systemd.core.config import Config
+    from byway_systemd.core.errors import Problem
+
+
+class Configuration:
+    """The configuration below ``root``; ``main`` replaces /etc/byway, and has no drop-ins."""
+
+    def __init__(self, root: Path, main: Path | None = None) -> None:
+        """Nothing is read before it is asked for."""
+        self._root = root
+        self._main = main
+
+    @property
+    def path(self) -> Path:
+        """The main file, which changes are written to."""
+        return self._main or self._root / files.CONFIG
+
+    @property
+    def name(self) -> str:
+        """The main file's name as people know it."""
+        return str(self._main or f"/{files.CONFIG}")
+
+    def read(self) -> Snapshot:
+        """Return the files as they are, valid or not; raise ConfigError if one cannot be read."""
+        main = ConfigFile(self.name, "")
+        drop_ins: tuple[ConfigFile, ...] = ()
+        if self._main or files.has_config(self._root):
+            found = files.read_config(self._root, self._main)
+            main = next((file for file in found if file.name == self.name), main)
+            drop_ins = tuple(file for file in found if file.name != self.name)
+        return Snapshot(main, drop_ins, self._is_public())
+
+    def preview(self, text: str) -> Desired:
+        """Return what there would be with ``text`` in the main file; raise ConfigError."""
+        snapshot = self.read()
+        lists = files.read_lists(self._root) if self._main is None else ()
+        config = check_config((ConfigFile(self.name, text), *snapshot.drop_ins, *lists))
+        templates, source = files.find_templates(), self.name if self._main else SOURCE
+        of_system, of_users = (
+            render_unit_files(config, templates, source, scope)
+            for scope in (Scope.SYSTEM, Scope.USER)
+        )
+        installed = self._main is None and (self._root / files.GENERATOR).exists()
+        return desire(config, of_system, of_users, has_generator=installed, runs_units=installed)
+
+    def write(self, text: str) -> None:
+        """Replace the main file, keeping links to it and its mode."""
+        path = Path(os.path.realpath(self.path))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        files.write_atomically(path, text, mode)
+
+    def remember(self, text: str | None) -> None:
+        """Keep what comes back if byway ends before a change is confirmed; None for nothing."""
+        path = self._root / files.UNCONFIRMED
+        if text is None:
+            path.unlink(missing_ok=True)
+        else:
+            files.write_atomically(path, json.dumps({"file": self.name, "text": text}), 0o600)
+
+    def recover(self) -> bool:
+        """Bring back what an earlier daemon has remembered; return whether there was something.
+
+        Raises OSError when it cannot be brought back.
+        """
+        try:
+            remembered = json.loads((self._root / files.UNCONFIRMED).read_text())
+            name, text = remembered["file"], str(remembered["text"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
+        if name == self.name:
+            self.write(text)
+            self.remember(None)
+        return bool(name == self.name)
+
+    def _is_public(self) -> bool:
+        """Whether everybody may read the files anyway."""
+        paths = [self.path] if self._main else [self.path, *files.find_drop_ins(self._root)]
+        return all(path.stat().st_mode & stat.S_IROTH for path in paths if path.exists())
+
+
+def check_config(texts: tuple[ConfigFile, ...]) -> Config:
+    """Return the configuration; raise ConfigError with all that is wrong, in the files' order.
+
+    A directory where a program should be is an error, and so is a user's name that nobody has;
+    other names of users become their ids.
+    """
+    problems = tuple(_find_problems_here(texts))
+    config = None
+    try:
+        config = parse_config(texts)
+    except ConfigError as error:
+        problems = (*error.problems, *problems)
+    if config is None or problems:
+        order = {file.name: number for number, file in enumerate(texts)}
+        raise ConfigError(tuple(sorted(problems, key=lambda p: (order.get(p.file, 0), p.line))))
+    traffic, _ = resolve_users(config.traffic, _find_uid)
+    return replace(config, traffic=traffic)
+
+
+def _find_problems_here(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
+    """Yield what is wrong only on this machine."""
+    for entry in app_entries(texts):
+        if entry.value.kind is AppKind.PATH and os.path.isdir(str(entry.value)):  # noqa: PTH112
+            message = f"a directory: {str(entry.value)!r}"
+            yield problem_at(entry, message, "name a program, or use DIR/*")
+    for entry in user_entries(texts):
+        if entry.value.name and _find_uid(entry.value.name) is None:
+            message = f"no such user: {str(entry.value)!r}"
+            yield problem_at(entry, message, "correct it, or write its id")
+
+
+def _find_uid(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None

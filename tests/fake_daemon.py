@@ -1,0 +1,118 @@
+"""A daemon over the fake system, in a process of its own: real sockets, real clients.
+
+`fake_daemon.py ROOT` serves on the socket that it is passed as systemd would pass it. Below ROOT
+are etc/byway/byway.toml and etc/group, and `seen`: when which process was looked at. A line written
+to the FIFO ROOT/events is a pid that has been executed, or `network` when somebody has undone what
+byway did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fake_system import FakeSystem
+from worlds import laptop
+
+from byway_systemd.api.limits import Limits
+from byway_systemd.api.peer import Authority, Peer
+from byway_systemd.api.surface import Outlet
+from byway_systemd.daemon import Daemon, World
+from byway_systemd.system import peers
+from byway_systemd.system.configuration import Configuration
+from byway_systemd.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from byway_systemd.core.desired import Desired
+    from byway_systemd.core.observed import Executable, Process
+
+
+class Silent:
+    """An event source that never has anything."""
+
+    def __init__(self) -> None:
+        self._descriptor, self._other = os.pipe()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def drain(self) -> bool:
+        return False
+
+
+class Told:
+    """An event source that reads lines from a FIFO."""
+
+    def __init__(self, path: Path, system: FakeSystem) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._system = system
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self) -> list[int] | None:
+        words = os.read(self._descriptor, 65536).decode().split()
+        if "network" in words:
+            self._system.observed = replace(self._system.observed, table=None)
+            return None
+        return [int(word) for word in words]
+
+
+async def nobody(_peer: Peer) -> bool:
+    """Refuse, as where there is no polkit."""
+    return False
+
+
+def make_world(root: Path, limits: Limits) -> World:
+    system = FakeSystem(replace(laptop(), processes=()))
+    configuration = Configuration(root)
+
+    def load() -> Desired:
+        return configuration.preview(configuration.read().main.text)
+
+    seen = (root / "seen").open("w", buffering=1)
+
+    def observe(pid: int, _executables: tuple[Executable, ...]) -> Process | None:
+        seen.write(f"{pid} {time.monotonic()}\n")
+        known = (process for process in system.observed.processes if process.pid == pid)
+        process = next(known, None) or replace(laptop().processes[0], pid=pid)
+        others = tuple(p for p in system.observed.processes if p.pid != pid)
+        system.observed = replace(system.observed, processes=(*others, process))
+        return process
+
+    authority = Authority(lambda: peers.group_id(root, "byway"), nobody)
+    listeners = peers.take_listeners(os.environ)
+    return World(
+        system=system,
+        load=load,
+        observe_process=observe,
+        exec_events=Told(root / "events", system),
+        network_events=(),
+        user_events=Silent(),
+        config_events=Silent(),
+        watch=lambda _: None,
+        publish=lambda status: write_atomically(root / "status.json", json.dumps(status)),
+        notify=lambda **fields: write_atomically(root / "told", json.dumps(fields)),
+        outlet=Outlet(listeners, peers.identify, authority, configuration, "1.2.3", limits),
+    )
+
+
+def main(arguments: list[str]) -> None:
+    limits: dict[str, Any] = json.loads(arguments[1]) if len(arguments) > 1 else {}
+    world = make_world(Path(arguments[0]), Limits(**limits))
+    asyncio.run(_run(world))
+
+
+async def _run(world: World) -> None:
+    await Daemon(world).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

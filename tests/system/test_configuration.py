@@ -1,0 +1,73 @@
+"""The configuration's files, seen and written for the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from byway_systemd.core.errors import ConfigError
+from byway_systemd.system.configuration import Configuration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc/byway/conf.d").mkdir(parents=True)
+    (tmp_path / "etc/byway/byway.toml").write_text('interface = "a"\n')
+    return tmp_path
+
+
+def test_preview_is_of_the_text_and_the_drop_ins(root: Path) -> None:
+    (root / "etc/byway/conf.d/a.toml").write_text('apps = ["unit:b"]\n')
+    desired = Configuration(root).preview('interface = "c"\n')
+    (profile,) = desired.profiles
+    assert (profile.interface, [str(app) for app in profile.apps]) == ("c", ["unit:b.service"])
+    assert "b.service.d/50-byway.conf" in dict(desired.unit_files)
+    with pytest.raises(ConfigError):
+        Configuration(root).preview('apps = ["unit:b"]\n')
+    with pytest.raises(ConfigError, match="a directory"):
+        Configuration(root).preview(f'apps = ["{root}"]\n')
+
+
+def test_without_a_main_file(root: Path) -> None:
+    (root / "etc/byway/byway.toml").unlink()
+    assert Configuration(root).read().main.text == ""
+    (root / "etc/byway/conf.d/a.toml").write_text("")
+    assert [file.name for file in Configuration(root).read().drop_ins] == [
+        "/etc/byway/conf.d/a.toml"
+    ]
+
+
+def test_file_of_ones_own_has_no_drop_ins(root: Path) -> None:
+    (root / "etc/byway/conf.d/a.toml").write_text("")
+    own = root / "own.toml"
+    own.write_text("")
+    snapshot = Configuration(root, own).read()
+    assert (snapshot.main.name, snapshot.drop_ins) == (str(own), ())
+
+
+def test_what_was_not_confirmed_comes_back_once(root: Path) -> None:
+    configuration = Configuration(root)
+    assert not configuration.recover()
+    configuration.remember('interface = "good"\n')
+    assert not Configuration(root, root / "own.toml").recover(), "another daemon's"
+    assert configuration.recover()
+    assert configuration.read().main.text == 'interface = "good"\n'
+    assert not configuration.recover()
+    configuration.remember("x")
+    configuration.remember(None)
+    assert not configuration.recover()
+    for content in ("", "[]", "{}", '{"file": 1}', "\xff"):
+        (root / "var/lib/byway/unconfirmed.json").write_text(content)
+        assert not configuration.recover()
+    assert configuration.read().main.text == 'interface = "good"\n'
+
+
+def test_public_is_what_everybody_may_read(root: Path) -> None:
+    assert Configuration(root).read().public
+    (root / "etc/byway/conf.d/a.toml").write_text("")
+    (root / "etc/byway/conf.d/a.toml").chmod(0o600)
+    assert not Configuration(root).read().public
