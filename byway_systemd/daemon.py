@@ -92,6 +92,7 @@ class Daemon:
         self._outcome: Outcome | None = None
         self._status: JsonObject = {}
         self._phase = "activating"
+        self._blind = False  # the system cannot be looked at
         self._executables: tuple[Executable, ...] = ()
         self._steering = Steering()
         self._problems: tuple[str, ...] = ()
@@ -107,7 +108,7 @@ class Daemon:
     @property
     def phase(self) -> str:
         """What byway is doing, in systemd's words for a unit."""
-        return "failed" if self._retry and self._phase == "active" else self._phase
+        return "failed" if self._blind and self._phase == "active" else self._phase
 
     @property
     def status(self) -> JsonObject:
@@ -272,6 +273,8 @@ class Daemon:
                 self._world.system, self._desired, self._happenings.applied, previous
             )
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
+            self._blind = True
+            self._surface.publish_state()
             if self._retry is None:
                 log.error("cannot look at the system, trying again: %s", error)
             self._look_again()
@@ -289,6 +292,7 @@ class Daemon:
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
         before, self._outcome = self._observed, outcome
+        self._blind = False
         self._observed = outcome.observed
         if network_only and before is not None:
             self._observed = replace(outcome.observed, processes=before.processes)

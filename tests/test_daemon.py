@@ -484,6 +484,29 @@ def test_system_that_cannot_be_looked_at_is_looked_at_again(
     live(outside, story)
 
 
+def test_phase_is_failed_while_the_system_cannot_be_looked_at(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_RETRY", 0.02)
+
+    async def run() -> None:
+        one = Daemon(outside.world())
+        assert one.phase == "activating"
+        running = asyncio.create_task(one.run())
+        await until(lambda: outside.told)
+        assert one.phase == "active"
+        outside.machine.broken = OSError("busy")
+        outside.network.send()
+        await until(lambda: one.phase == "failed")
+        outside.machine.broken = None
+        await until(lambda: one.phase == "active")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, PATIENCE)
+        assert one.phase == "deactivating"
+
+    asyncio.run(run())
+
+
 def test_rival_rule_is_overtaken(outside: Outside) -> None:
     async def story() -> None:
         rival = RoutingRule(Family.IPV4, 5270, 52, protocol=3)

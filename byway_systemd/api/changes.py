@@ -162,8 +162,11 @@ class Changes:
                 "not confirmed before the stop: the configuration is as it was before",
                 extra={"message_id": Message.ROLLED_BACK},
             )
-            self._configuration.write(self._before)
-            self._settle()
+            try:
+                self._configuration.write(self._before)
+                self._settle()
+            except OSError as error:  # the way down goes on
+                log.error("what was not confirmed cannot be taken back: %s", error)
 
     def _preview(self, desired: Desired) -> dict[str, Any]:
         operations = plan(desired, self._engine.look(desired))

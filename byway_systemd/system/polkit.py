@@ -38,7 +38,8 @@ async def ask(
     except TimeoutError:
         log.warning("polkit does not answer: %s is refused", peer)
         return False
-    except (OSError, ValueError, EOFError):  # no bus, no polkit, or not one that can be understood
+    except Exception as error:  # no bus, no polkit, or not one that can be understood
+        log.debug("polkit cannot be asked: %s", error)
         return False
     return allowed
 
