@@ -230,10 +230,14 @@ class Daemon:
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
             if self._retry is None:
                 log.error("cannot look at the system, trying again: %s", error)
-                self._retry = asyncio.get_running_loop().call_later(_RETRY, self._try_again)
+            self._look_again()
             return False
         self._finish(outcome, network_only=previous is not None)
         return bool(outcome.applied)
+
+    def _look_again(self) -> None:
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(_RETRY, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None
@@ -256,6 +260,8 @@ class Daemon:
             log.warning("%s", warning)
         self._warned = warnings
         self._publish(self._observed, tuple(f.operation for f in outcome.failures))
+        if GATE_SERVICE in outcome.observed.starting_units:
+            self._look_again()  # nothing else tells when it has started
 
     def _publish(self, observed: Observed, remaining: tuple[Operation, ...]) -> None:
         status = build_status(self._desired, observed, remaining)

@@ -143,6 +143,14 @@ class FakeSystem:
         kept = (marker for marker in self.observed.markers if marker != (o.path, o.mark))
         return {"markers": tuple(kept)}
 
+    def _PinMarker(self, o: op.PinMarker) -> dict[str, Any]:  # noqa: N802
+        pins = dict(self.observed.pins or ()) | {o.name: o.mark}
+        return {"pins": tuple(sorted(pins.items()))}
+
+    def _UnpinMarker(self, o: op.UnpinMarker) -> dict[str, Any]:  # noqa: N802
+        kept = (pin for pin in self.observed.pins or () if pin[0] != o.name)
+        return {"pins": tuple(kept)}
+
     def _CutOver(self, o: op.CutOver) -> dict[str, Any]:  # noqa: N802
         kept = {path: profile for path, profile in self.observed.cut_over if path != o.path}
         if o.profile:

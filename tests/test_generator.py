@@ -25,7 +25,7 @@ from byway_systemd.core.errors import ConfigError, UsageError
 from byway_systemd.core.units import Scope
 from byway_systemd.system import generator
 from byway_systemd.system.generator import generate, unit_files
-from byway_systemd.system.remembered import CACHE, recall
+from byway_systemd.system.remembered import CACHE, recall, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +57,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reachable(tmp_path: Path) -> Iterator[None]:
-    """Let everybody into the tree; skip where the checkout is closed to others."""
-    if any(path.stat().st_mode & 1 == 0 for path in CHECKOUT.parents):
-        pytest.skip("others cannot enter the checkout")
+    """Let everybody into the tree, which has the checkout in it, wherever that really is."""
+    assert CHECKOUT.stat().st_mode & 5 == 5, "for this test: chmod -R o+rX the checkout"
     closed = [path for path in tmp_path.parents if path.stat().st_mode & 5 != 5]
     modes = [path.stat().st_mode for path in closed]
     for path in (tmp_path, *closed):
@@ -89,18 +88,27 @@ def forbid_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_script(
     root: Path, *options: str, user: int = 0, scope: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the script where /etc and /run are those of ``root``; it writes into root/out."""
+    """Run the script where /etc and /run are those of ``root``; it writes into root/out.
+
+    The checkout is reached by way of ``root``, too.
+    """
     become = f"setpriv --reuid={user} --regid={user} --clear-groups" if user else ""
-    script = f'mount --bind "$0/etc" /etc && mount --bind "$0/run" /run && exec {become} "$@"'
-    out = root / "out"
+    script = (
+        'mount --bind "$0/etc" /etc && mount --bind "$0/run" /run &&'
+        f' mount --bind "{CHECKOUT}" "$0/checkout" && exec {become} "$@"'
+    )
+    out, checkout = root / "out", root / "checkout"
     out.mkdir(exist_ok=True)
+    checkout.mkdir(exist_ok=True)
     os.chown(out, user, user)
-    python = [sys.executable, *options, str(SCRIPT), str(out), str(out), str(out)]
+    program = checkout / SCRIPT.relative_to(CHECKOUT)
+    interpreter = sys.executable.replace(str(CHECKOUT), str(checkout), 1)
+    python = [interpreter, *options, str(program), str(out), str(out), str(out)]
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, str(root), *python],
         capture_output=True, text=True, check=False,
         # The installed script finds its package beside its interpreter; a checkout has none there.
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "SYSTEMD_SCOPE": scope},
+        env={**os.environ, "PYTHONPATH": str(checkout), "SYSTEMD_SCOPE": scope},
     )  # fmt: skip
 
 
@@ -121,7 +129,19 @@ def test_remembers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert recall(str(root)) == files
     forbid_rendering(monkeypatch)
     generate(root / "out", root)
-    assert tree(root / "out") == dict(files)
+    pinned = "60-byway-marker.conf"  # nothing is pinned here
+    assert tree(root / "out") == {p: text for p, text in files if not p.endswith(pinned)}
+    assert len(tree(root / "out")) == len(files) - 2
+
+
+def test_names_a_program_only_when_it_is_pinned(tmp_path: Path) -> None:
+    files = tuple(
+        (f"{name}.slice.d/x.conf", f"[Slice]\nBPFProgram=sock_create:{tmp_path / name}\n")
+        for name in ("a", "b")
+    )
+    write(tmp_path / "b", "")
+    assert write_files(str(tmp_path / "out"), files) == ("b.slice.d/x.conf",)
+    assert tree(tmp_path / "out") == dict(files[1:])
 
 
 @pytest.mark.parametrize(

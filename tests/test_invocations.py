@@ -47,6 +47,16 @@ def bad(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_directories_are_told_with_everything_else(tmp_path: Path) -> None:
+    """All that is wrong at once, in the order of the lines."""
+    path = tmp_path / "byway.toml"
+    path.write_text('interfacee = 1\napps = ["/usr/bin"]\nreconcile = 5\n')
+    done = byway("config", "check", "--config", str(path))
+    assert done.returncode == 2
+    said = [line.removeprefix(f"{path}:").partition(":")[0] for line in done.stderr.splitlines()]
+    assert said == ["1", "2", "3"], done.stderr
+
+
 def byway(
     *arguments: str, options: tuple[str, ...] = (), nobody: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:

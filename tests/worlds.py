@@ -74,6 +74,7 @@ _profiles = st.builds(
     apps=st.sampled_from([(), (CURL.app,)]),
     gateway=st.sampled_from(["auto", "10.64.0.1", "192.0.2.1"]),
     when_down=st.sampled_from(WhenDown),
+    dns=st.sampled_from([(), ("direct",), ("9.9.9.9", "2001:db8::53"), ("2001:db8::53",)]),
 )
 _named = st.builds(
     Profile, name=st.just("lte"), interface=_interfaces, when_down=st.sampled_from(WhenDown)
@@ -198,7 +199,13 @@ observeds = st.builds(
     links=links,
     routes=routes,
     rules=rules,
-    sysctls=st.sampled_from([(), (("net/ipv4/conf/wwan0/src_valid_mark", "0"),)]),
+    sysctls=st.sampled_from(
+        [
+            (),
+            tuple((f"net/ipv4/conf/wwan0/{s}", "0") for s in ("route_localnet", "src_valid_mark")),
+        ]
+    ),
+    link_dns=st.sampled_from([(), ((3, "10.64.0.1"), (2, "192.168.1.1"))]),
     saved_sysctls=st.just(()),
     cgroup_ids=st.sampled_from(
         [
@@ -211,6 +218,7 @@ observeds = st.builds(
     ),
     markers=st.sampled_from([(), (("/byway.slice", 0x01000000),), (("/byway.slice", 5),)]),
     marker_fault=st.just(""),
+    pins=st.sampled_from([None, (), (("default", 0x01000000), ("gone", 5)), (("default", 5),)]),
     unit_files=st.just(()),
     executables=st.sampled_from([(), (CURL,)]),
     processes=processes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import (
@@ -27,6 +27,7 @@ from byway_systemd.core.traffic import (
     read_subnet,
     read_users,
     read_vpn_table,
+    split_values,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT_PROFILE = "default"
 MOST_PROFILES = 32
+LINKS_OWN_DNS = "direct"
+_MOST_SERVERS = 8
 GATE_SERVICE = "byway-gate.service"
 GATE_CGROUP = f"/byway.slice/{GATE_SERVICE}"
 GATE_OWN_CGROUP = f"{GATE_CGROUP}/gate"
@@ -68,6 +71,8 @@ class Profile:
     """A way out: a link, what uses it, and a slice of its own.
 
     ``interface`` is a link's name or ``auto``; ``gateway``/``gateway6`` an address or ``auto``.
+    ``dns`` are the servers that its programs' questions are led to, or (LINKS_OWN_DNS,), or nothing
+    where names are looked up as ever.
     """
 
     name: str = DEFAULT_PROFILE
@@ -76,6 +81,7 @@ class Profile:
     gateway: str = AUTO
     gateway6: str = AUTO
     when_down: WhenDown = WhenDown.BLOCK
+    dns: tuple[str, ...] = ()
 
     @property
     def slice(self) -> str:
@@ -204,6 +210,31 @@ def _read_choice(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
     return read
 
 
+def _read_dns(value: object) -> tuple[str, ...]:
+    if value in ("system", LINKS_OWN_DNS):
+        return () if value == "system" else (LINKS_OWN_DNS,)
+    texts = split_values(value) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or len(texts) > _MOST_SERVERS:
+        remedy = f'write "system", "{LINKS_OWN_DNS}" or up to {_MOST_SERVERS} addresses'
+        raise RefusedError(f"not DNS servers: {value!r}", remedy)
+    return tuple(dict.fromkeys(_read_server(text) for text in texts))
+
+
+def _read_server(value: object) -> str:
+    text = _text(value, "an address")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        remedy = f'write addresses, "system" or "{LINKS_OWN_DNS}"'
+        raise RefusedError(f"not an address: {text!r}", remedy) from None
+    useless = address.is_unspecified or address.is_multicast or address.is_link_local
+    if address.is_loopback or useless:
+        raise RefusedError(
+            f"cannot be reached by the direct link: {text!r}", "write the server's own address"
+        )
+    return str(address)
+
+
 def _read_mark_mask(value: object) -> int:
     text = _text(value, "a mask")
     if not re.fullmatch(r"0x[0-9a-fA-F]{1,8}", text):
@@ -239,6 +270,12 @@ _LINK_SETTINGS = (
         _read_choice(WhenDown),
         WhenDown.BLOCK,
         "while the direct link is down: block, or use the vpn",
+    ),
+    Setting(
+        "dns",
+        _read_dns,
+        "system",
+        "DNS servers its programs ask: system, direct (the link's own), or addresses",
     ),
 )
 

@@ -17,6 +17,8 @@ FIRST_TABLE = 11590  # the default profile's routing table, `byway` in rt_tables
 TABLES = range(FIRST_TABLE, VPN_TABLE + 1)  # byway's own: nothing else may use them
 RECONCILE_TIMER = "byway-reconcile.timer"
 DROP_IN = "50-byway.conf"
+MARKER_DROP_IN = "60-byway-marker.conf"  # the generator leaves it out where nothing is pinned
+PINS = "/sys/fs/bpf/byway"  # a socket marker for each profile, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def desire(
         exits,
         config.mark_mask,
         config.priority,
-        unit_files,
+        # What has been pinned since the last reload is no reason for another.
+        tuple(file for file in unit_files if not file[0].endswith(MARKER_DROP_IN)),
         has_generator=has_generator,
         runs_timer=runs_units and config.reconcile > 0,
         marks_sockets=config.socket_marker is not Switch.OFF,

@@ -9,11 +9,21 @@ the app's socket, and marking them would send them round in a loop.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.desired import TABLE_NAME
 from byway_systemd.core.links import is_tunnel, near_prefixes
+from byway_systemd.core.name_servers import (
+    Members,
+    find_name_servers,
+    guard_loopback,
+    mark_loopback,
+    never_from_loopback,
+    redirect_questions,
+    sets_for,
+)
 from byway_systemd.core.network import LOOPBACK_INDEX
 from byway_systemd.core.nftables import (
     Chain,
@@ -68,16 +78,28 @@ def build_table(
     ids, mask = dict(observed.cgroup_ids), steering.mask
     near = _near_sets(observed)
     vpn = selection.vpn
+    asking = find_name_servers(uplinks, observed)
+    members = tuple(_members(steering))
+    output = _output(uplinks, steering, selection)
+    egress = _egress(uplinks, vpn, mask, observed, near)
     return NftTable(
         TABLE_NAME,
         (
-            _output(uplinks, steering, selection),
+            replace(output, rules=(*mark_loopback(asking, members, mask), *output.rules)),
             _prerouting(uplinks, steering, selection),
             _source(uplinks, vpn, mask),
-            _egress(uplinks, vpn, mask, observed, near),
+            replace(egress, rules=(*never_from_loopback(asking), *egress.rules)),
+            *redirect_questions(asking, members, mask),
+            *guard_loopback(asking),
         ),
-        (*_cgroup_sets(uplinks, steering, ids), *near, *selection.sets),
+        (*_cgroup_sets(uplinks, steering, ids), *near, *selection.sets, *sets_for(asking)),
     )
+
+
+def _members(steering: Steering) -> Iterator[Members]:
+    """Yield where the profiles' sockets are, the deepest first."""
+    for level, name in _deepest_first(steering):
+        yield Members(level, _set_name(name), None if name in (RELEASED, FORCED_VPN) else name)
 
 
 def _output(uplinks: tuple[Uplink, ...], steering: Steering, selection: Selection) -> Chain:

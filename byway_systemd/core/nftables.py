@@ -154,6 +154,17 @@ class MatchDestinationLocal:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchPort:
+    """``meta l4proto PROTOCOL th dport PORT``: of TCP or UDP (IPPROTO_* numbers)."""
+
+    protocol: int
+    port: int
+
+    def __str__(self) -> str:
+        return f"meta l4proto {self.protocol} th dport {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class MatchFlowDirection:
     """``ct direction original`` (or ``reply``): the packet goes as the flow's first one did."""
 
@@ -204,6 +215,16 @@ class Masquerade:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectTo:
+    """``dnat ip to ADDRESS`` or ``dnat ip6 to ADDRESS``: another destination, the same port."""
+
+    address: str
+
+    def __str__(self) -> str:
+        return f"dnat {'ip6' if ':' in self.address else 'ip'} to {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
     """``counter``: count packets and bytes."""
 
@@ -220,11 +241,13 @@ Statement = (
     | MatchAddress
     | MatchUser
     | MatchDestinationLocal
+    | MatchPort
     | MatchFlowDirection
     | MatchSourceOnLink
     | SetMark
     | SetFlowMark
     | Masquerade
+    | RedirectTo
     | Counter
     | Verdict
 )

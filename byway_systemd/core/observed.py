@@ -109,7 +109,8 @@ class Observed:
     """Everything a plan compares with.
 
     ``tunnels`` are the WireGuard links. ``named_cgroups`` are (name, path) of the cgroups that have
-    a name that the overrides ask for, ``host_addresses`` (name, prefix) of the hosts.
+    a name that the overrides ask for, ``host_addresses`` (name, prefix) of the hosts. ``link_dns``
+    are (link index, address) of the DNS servers that links have, in their order.
     ``cgroup_ids`` are (path, id) of the slices that exist, ``markers`` (path, mark) of byway's
     programs on them; ``marker_fault`` says why the kernel cannot have any. ``cut_over`` are (path,
     profile) of the cgroups whose open sockets have been made to follow it. ``sysctls`` are (key,
@@ -130,6 +131,7 @@ class Observed:
     saved_sysctls: tuple[tuple[str, str], ...] = ()
     cgroup_ids: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[str, int], ...] = ()
+    pins: tuple[tuple[str, int], ...] | None = None
     marker_fault: str = ""
     cut_over: tuple[tuple[str, str], ...] = ()
     unit_files: tuple[tuple[str, str], ...] = ()
@@ -146,4 +148,5 @@ class Observed:
     empty_scopes: tuple[str, ...] = ()
     empty_homes: tuple[str, ...] = ()
     named_cgroups: tuple[tuple[str, str], ...] = ()
+    link_dns: tuple[tuple[int, str], ...] = ()
     host_addresses: tuple[tuple[str, str], ...] = ()

@@ -170,6 +170,24 @@ class DetachMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class PinMarker:
+    """Keep a program in the BPF file system that systemd attaches to a profile's slice itself."""
+
+    name: str
+    mark: int
+    mask: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnpinMarker:
+    """Remove it from there."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class SocketVerdict:
     """What becomes of open sockets: the masked mark they get, and whether connections are reset.
 
@@ -249,6 +267,8 @@ Operation = (
     | DeleteTable
     | AttachMarker
     | DetachMarker
+    | PinMarker
+    | UnpinMarker
     | CutOver
     | PlaceProcess
     | ReturnProcess

@@ -16,6 +16,7 @@ from byway_systemd.core.config import DEFAULT_PROFILE, GATE_SERVICE
 from byway_systemd.core.desired import RECONCILE_TIMER, TABLE_NAME, TABLES
 from byway_systemd.core.firewall import build_table
 from byway_systemd.core.links import Uplink, steering_uplinks, table_routes
+from byway_systemd.core.name_servers import find_name_servers, sysctls_for
 from byway_systemd.core.network import Family, RouteKind
 from byway_systemd.core.operations import (
     AddRoute,
@@ -27,22 +28,23 @@ from byway_systemd.core.operations import (
     DeleteTable,
     DetachMarker,
     Operation,
+    PinMarker,
     ReloadManager,
     ReloadUserManager,
     RemoveCgroup,
     RemoveUnitFile,
     ReplaceTable,
-    RestoreSysctl,
     StartUnit,
     StopUnit,
+    UnpinMarker,
     UpdateSet,
-    WriteSysctl,
     WriteUnitFile,
 )
 from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.rules import describe_purpose, is_base_rule, is_own_rule, plan_rules
 from byway_systemd.core.selection import find_selection
 from byway_systemd.core.steering import find_steering, is_below, starts_holder
+from byway_systemd.core.sysctls import filter_sysctls, plan_sysctls
 from byway_systemd.core.users import holder_unit, is_holder_unit
 from byway_systemd.core.vpn import Vpn, find_vpn, vpn_routes
 
@@ -65,7 +67,10 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     up_rules, down_rules, modes = _plan_rules(desired, uplinks, vpn, observed)
     steering = find_steering(desired, observed)
     up_table, down_table = _plan_table(desired, (uplinks, vpn), steering, observed)
-    up_sysctls, down_sysctls = _plan_sysctls(uplinks, vpn, observed)
+    up_sysctls, down_sysctls = plan_sysctls(filter_sysctls(uplinks, vpn), observed)
+    # Only behind the rules that stand in for what the kernel drops without them.
+    asking = find_name_servers(uplinks, observed)
+    opened, closed = plan_sysctls(sysctls_for(asking), observed, guarded=True)
     attached, detached = _plan_markers(desired, steering, observed)
     followed, let_go = _plan_open_sockets(desired, steering, observed)
     return (
@@ -76,11 +81,13 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         *up_routes,
         *up_rules,
         *up_table,
+        *opened,
         *attached,
         *followed,
         *plan_placement(desired, steering, observed),
         *modes,
         *detached,
+        *closed,
         *down_table,
         *let_go,
         *down_rules,
@@ -152,30 +159,6 @@ def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
         yield StopUnit(scope, "its processes are gone")
     for cgroup in observed.empty_homes:
         yield RemoveCgroup(cgroup, "its processes are gone")
-
-
-def wanted_sysctls(uplinks: tuple[Uplink, ...], vpn: Vpn | None = None) -> dict[str, str]:
-    """Return the sysctls byway needs: reverse path filters must look at the mark."""
-    links = [uplink.link for uplink in uplinks] + ([vpn.link] if vpn else [])
-    return {f"net/ipv4/conf/{link.name}/src_valid_mark": "1" for link in links if link}
-
-
-def _plan_sysctls(
-    uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
-) -> tuple[list[Operation], list[Operation]]:
-    wanted, seen = wanted_sysctls(uplinks, vpn), dict(observed.sysctls)
-    saved = dict(observed.saved_sysctls)
-    up: list[Operation] = [
-        WriteSysctl(key, value, key not in saved, "strict rp_filter must look at the mark")
-        for key, value in wanted.items()
-        if key in seen and seen[key] != value
-    ]
-    down: list[Operation] = [
-        RestoreSysctl(key, value, "byway does not need it any more")
-        for key, value in saved.items()
-        if key not in wanted
-    ]
-    return up, down
 
 
 def _plan_routes(
@@ -288,6 +271,7 @@ def _plan_markers(
         and (steered.cgroup in existing or steered.started)
     }
     because = "its sockets take the direct link's own address"
+    pinned, unpinned = _plan_pins(desired, wanted, observed)
     for_vpn = "its sockets take the VPN's own address"
     vpn_mark = desired.vpn_mark if desired.traffic.uses_vpn else 0
     up: list[Operation] = [
@@ -297,6 +281,30 @@ def _plan_markers(
     down: list[Operation] = [
         DetachMarker(cgroup, mark, "its sockets are not to be marked")
         for cgroup, mark in sorted({*observed.markers} - wanted)
+    ]
+    return [*up, *pinned], [*unpinned, *down]
+
+
+def _plan_pins(
+    desired: Desired, marked: set[tuple[str, int]], observed: Observed
+) -> tuple[list[Operation], list[Operation]]:
+    """Pin the slices' markers where the generator can name them to systemd."""
+    pins = dict(observed.pins or ())
+    wanted = {
+        exit_.profile.name: exit_.mark
+        for exit_ in desired.exits
+        if desired.has_generator
+        and observed.pins is not None
+        and (exit_.profile.slice_cgroup, exit_.mark) in marked
+    }
+    up: list[Operation] = [
+        PinMarker(name, mark, desired.mark_mask, "systemd attaches it when it makes the slice anew")
+        for name, mark in sorted(wanted.items())
+        if pins.get(name) != mark
+    ]
+    down: list[Operation] = [
+        UnpinMarker(name, "its sockets are not to be marked")
+        for name in sorted({*pins} - {*wanted})
     ]
     return up, down
 

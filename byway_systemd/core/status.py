@@ -9,6 +9,7 @@ from byway_systemd.core.config import GATE_SERVICE, WhenDown
 from byway_systemd.core.conflicts import find_conflicts
 from byway_systemd.core.describe import JsonObject, present_operation
 from byway_systemd.core.links import Uplink, find_uplink
+from byway_systemd.core.name_servers import list_servers
 from byway_systemd.core.network import Family
 from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.placement import (
@@ -27,7 +28,7 @@ _OVERRIDES = ("subnets", "uids", "cgroups", "destinations")
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Observed
+    from byway_systemd.core.observed import Observed, Process
     from byway_systemd.core.operations import Operation
     from byway_systemd.core.steering import Steering
 
@@ -125,6 +126,7 @@ def _present_uplink(uplink: Uplink, desired: Desired, observed: Observed) -> Jso
         "sharing": ("shared" if uplink.shared else "dedicated") if link else None,
         "gateways": gateways,
         "when_down": str(profile.when_down),
+        "dns": list(list_servers(uplink, observed)) if profile.dns else "system",
         "slice": profile.slice,
         "cgroup_id": dict(observed.cgroup_ids).get(profile.slice_cgroup),
         "mark": f"{uplink.exit.mark:#010x}/{desired.mark_mask:#010x}",
@@ -174,7 +176,7 @@ def _present_processes(
     return [
         {
             "pid": process.pid,
-            "program": process.script or process.path,
+            "program": _program(process, observed),
             "profile": profile,
             "placement": str(tell_placement(process, desired)),
             "cgroup": process.cgroup,
@@ -184,11 +186,18 @@ def _present_processes(
     ]
 
 
+def _program(process: Process, observed: Observed) -> str:
+    """Return the listed script that it interprets, else its executable."""
+    match = match_executable(process, wanted_executables(observed))
+    return process.script if match and match.state is FileState.SCRIPT else process.path
+
+
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
     found = warn_of_files(tuple(e for e in observed.executables if not e.excluded))
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
     found += find_conflicts(desired, observed)
+    found += [_warn_of_dns(find_uplink(exit_, observed), observed) for exit_ in desired.exits]
     if desired.runs_gate and GATE_SERVICE in observed.failed_units:
         found.append(
             f"the exec gate: {_gate_fault(observed)}; a program's first connections "
@@ -213,6 +222,16 @@ def find_warnings(desired: Desired, observed: Observed) -> list[str]:
             f"byway's rules stand at {min(moved)} instead of {standard}, in front of foreign ones"
         )
     return [warning for warning in found if warning]
+
+
+def _warn_of_dns(uplink: Uplink, observed: Observed) -> str:
+    profile = uplink.exit.profile
+    if not profile.dns or not uplink.usable or list_servers(uplink, observed):
+        return ""
+    return (
+        f"profile {profile.name}: {profile.interface} has no DNS servers that systemd knows of, so "
+        "names are looked up as before (write the servers' addresses: dns = [...])"
+    )
 
 
 def warn_of_files(executables: tuple[Executable, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from byway_systemd.core.app_units import PRECEDENCE, system_units, user_units
 from byway_systemd.core.apps import refuse_control_characters
 from byway_systemd.core.config import AUTO, DEFAULT_PROFILE, GATE_SERVICE, Switch
-from byway_systemd.core.desired import DROP_IN, RECONCILE_TIMER
+from byway_systemd.core.desired import DROP_IN, MARKER_DROP_IN, PINS, RECONCILE_TIMER
 from byway_systemd.core.durations import render_duration
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ def _files(config: Config, scope: Scope) -> dict[str, _File]:
             files[f"{profile.slice}.d/{DROP_IN}"] = ("slice.conf.j2", link)
         else:
             files[profile.slice] = ("profile.slice.j2", link)
+        if config.socket_marker is not Switch.OFF and scope is Scope.SYSTEM:
+            pin = {"program": f"{PINS}/{profile.name}"}
+            files[f"{profile.slice}.d/{MARKER_DROP_IN}"] = ("marker.conf.j2", pin)
     return files | dict(_placements(config, scope))
 
 

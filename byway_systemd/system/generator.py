@@ -56,6 +56,4 @@ def generate(
 
     Raises ConfigError, and then nothing was written.
     """
-    files = unit_files(root, main, scope)
-    write_files(str(directory), files)
-    return tuple(path for path, _ in files)
+    return write_files(str(directory), unit_files(root, main, scope))

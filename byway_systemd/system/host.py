@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from byway_systemd.core.apps import AppKind
 from byway_systemd.core.errors import (
     BywayError,
     ConfigError,
@@ -23,7 +24,6 @@ from byway_systemd.core.errors import (
     UnsupportedError,
     UsageError,
 )
-from byway_systemd.core.observed import Executable, FileState
 from byway_systemd.core.parse import (
     ConfigFile,
     app_entries,
@@ -36,10 +36,12 @@ from byway_systemd.system import files
 from byway_systemd.system.netlink import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
+    from byway_systemd.core.errors import Problem
+    from byway_systemd.core.observed import Executable
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
 
@@ -80,27 +82,17 @@ class Host:
         Names of users become their ids; one that nobody has is an error.
         """
         texts = self.config_files()
-        config = parse_config(texts)
-        traffic, unknown = resolve_users(config.traffic, _find_uid)
-        config = replace(config, traffic=traffic)
-        directories = {
-            executable.app
-            for executable in self.executables(config)
-            if executable.state is FileState.DIRECTORY and executable.path == str(executable.app)
-        }
-        problems = tuple(
-            problem_at(entry, f"a directory: {str(entry.value)!r}", "name a program, or use DIR/*")
-            for entry in app_entries(texts)
-            if entry.value in directories
-        )
-        problems += tuple(
-            problem_at(entry, f"no such user: {str(entry.value)!r}", "correct it, or write its id")
-            for entry in user_entries(texts)
-            if entry.value.name in unknown
-        )
-        if problems:
-            raise ConfigError(problems)
-        return config
+        problems = tuple(_find_problems_outside(texts))
+        config = None
+        try:
+            config = parse_config(texts)
+        except ConfigError as error:
+            problems = (*error.problems, *problems)
+        if config is None or problems:
+            order = {file.name: number for number, file in enumerate(texts)}
+            raise ConfigError(tuple(sorted(problems, key=lambda p: (order.get(p.file, 0), p.line))))
+        traffic, _ = resolve_users(config.traffic, _find_uid)
+        return replace(config, traffic=traffic)
 
     def config_path(self) -> Path:
         """Return the main file."""
@@ -258,9 +250,7 @@ class Host:
         state = State(self._root)
 
         async def run() -> None:
-            world = self._world(state)
-            state.enter()
-            await Daemon(world).run()
+            await Daemon(self._world(state)).run()
 
         code = _report_crash(lambda: asyncio.run(run()))
         if code == 0:
@@ -295,6 +285,7 @@ class Host:
 
         def load() -> Desired:
             desired = self.desired()
+            state.enter()  # not before: with a configuration that is refused byway is not active
             cgroups.watch_cgroups(desired.traffic)
             resolver.want(desired.traffic.host_names)
             return desired
@@ -317,6 +308,18 @@ class Host:
             notify=tell,
             placement_note=note,
         )
+
+
+def _find_problems_outside(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
+    """Yield what is wrong only on this machine."""
+    for entry in app_entries(texts):
+        if entry.value.kind is AppKind.PATH and os.path.isdir(str(entry.value)):  # noqa: PTH112
+            message = f"a directory: {str(entry.value)!r}"
+            yield problem_at(entry, message, "name a program, or use DIR/*")
+    for entry in user_entries(texts):
+        if entry.value.name and _find_uid(entry.value.name) is None:
+            message = f"no such user: {str(entry.value)!r}"
+            yield problem_at(entry, message, "correct it, or write its id")
 
 
 def _find_uid(name: str) -> int | None:

@@ -6,19 +6,23 @@ import errno
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.core import operations as op
 from byway_systemd.core.app_units import find_unit_groups, user_units
 from byway_systemd.core.apps import AppKind
 from byway_systemd.core.config import GATE_OWN_CGROUP, GATE_SERVICE, HOLDER_CGROUP, Profile
+from byway_systemd.core.desired import PINS
 from byway_systemd.core.observed import Group, Observed, Service, UserManager
 from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_cgroups, is_below
+from byway_systemd.core.sysctls import SETTINGS
 from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
+from byway_systemd.system.link_dns import observe_link_dns
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.processes import (
@@ -36,7 +40,6 @@ from byway_systemd.system.tunnels import observe_tunnels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
     from typing import Any
 
     from byway_systemd.core.desired import Desired
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("byway")
 
 _TABLE = "byway"
+_PINS = Path(PINS)
 _RUNNING = ("active", "activating")
 
 
@@ -79,6 +83,8 @@ class Machine:
             op.DeleteTable: lambda o: self._nftables.delete_table(o.name),
             op.AttachMarker: self._attach_marker,
             op.DetachMarker: lambda o: self._markers.detach(_cgroup(o.path), o.mark),
+            op.PinMarker: lambda o: self._markers.pin(_PINS / o.name, o.mark, o.mask),
+            op.UnpinMarker: lambda o: self._markers.unpin(_PINS / o.name),
             op.CutOver: self._cut_over,
             op.RemoveCgroup: lambda o: cgroups.remove(o.path),
             op.PlaceProcess: self._place,
@@ -108,10 +114,12 @@ class Machine:
             tunnels=observe_tunnels(links) if desired.traffic.uses_vpn else (),
             table=self._nftables.observe_table(_TABLE),
             sysctls=_observe_sysctls(links),
+            link_dns=tuple(observe_link_dns(self._root, desired.profiles, links)),
             saved_sysctls=tuple(sorted(self._state.saved_sysctls().items())),
             cgroup_ids=_observe_ids(desired, base),
             markers=self._observe_markers(touched),
             marker_fault=self._marker_fault,
+            pins=self._markers.observe_pins(_PINS),
             cut_over=tuple((c, p) for c in touched if (p := cgroups.read_profile(c))),
         )
         return observed if previous is None else replace(observed, processes=())
@@ -322,7 +330,12 @@ def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:
 
 
 def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
-    keys = (f"net/ipv4/conf/{link.name}/src_valid_mark" for link in links if not link.loopback)
+    keys = (
+        f"net/ipv4/conf/{link.name}/{setting}"
+        for link in links
+        if not link.loopback
+        for setting in SETTINGS
+    )
     values = ((key, observe_sysctl(key)) for key in keys)
     return tuple((key, value) for key, value in values if value is not None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_regs, nft_rule_msg, nft_set_msg
@@ -24,9 +25,11 @@ from byway_systemd.core.nftables import (
     MatchFlowMark,
     MatchLink,
     MatchMark,
+    MatchPort,
     MatchSourceOnLink,
     MatchState,
     MatchUser,
+    RedirectTo,
     SetFlowMark,
     SetKind,
     SetMark,
@@ -35,11 +38,20 @@ from byway_systemd.core.nftables import (
 )
 from byway_systemd.system.netlink import HEADER
 from byway_systemd.system.nft_elements import KEY_BYTES, KEY_TYPES
+from byway_systemd.system.nft_expressions import (
+    REGISTER,
+    Expression,
+    bitwise,
+    compare_with,
+    expression,
+    host_order,
+    load_key,
+    look_up_in,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from byway_systemd.core.nftables import Chain, NftRule, NftSet, Statement
-
-Expression = dict[str, Any]
 
 NFPROTO_INET: Final = 1
 HOOK_NUMBERS: Final = {  # NF_INET_*
@@ -50,7 +62,7 @@ HOOK_NUMBERS: Final = {  # NF_INET_*
     Hook.POSTROUTING: 4,
 }
 _NF_ACCEPT = 1
-_REGISTER, _VERDICT_REGISTER = 1, 0  # NFT_REG_1 (16 bytes), NFT_REG_VERDICT
+_VERDICT_REGISTER = 0  # NFT_REG_VERDICT
 _VERDICTS = {Verdict.ACCEPT: _NF_ACCEPT, Verdict.DROP: 0, Verdict.RETURN: -5}  # NF_*, NFT_RETURN
 # NF_CT_STATE_* of include/uapi/linux/netfilter/nf_conntrack_common.h
 _STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
@@ -58,9 +70,10 @@ _META_MARK, _CT_MARK, _CT_STATE = ("meta", 3), ("ct", 3), ("ct", 0)  # NFT_META_
 _CT_DIRECTION = ("ct", 1)
 _META_PROTOCOL, _META_USER = ("meta", 15), ("meta", 10)  # NFT_META_NFPROTO, NFT_META_SKUID
 _LINKS = {Direction.IN: ("meta", 4), Direction.OUT: ("meta", 5)}  # NFT_META_IIF, NFT_META_OIF
-_EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
 _HOST_TO_NETWORK = 1  # NFT_BYTEORDER_HTON
-_NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2  # NFT_PAYLOAD_{NETWORK, TRANSPORT}_HEADER
+_NAT_DESTINATION = 1  # NFT_NAT_DNAT
+_META_TRANSPORT = ("meta", 16)  # NFT_META_L4PROTO
 _SOCKET_CGROUPV2 = 3  # NFT_SOCKET_CGROUPV2
 _FIB_ADDRESS_TYPE = 3  # NFT_FIB_RESULT_ADDRTYPE
 _FIB_SOURCE_AND_OUT, _FIB_DESTINATION = 1 | 16, 2  # NFTA_FIB_F_{SADDR, OIF}, NFTA_FIB_F_DADDR
@@ -201,14 +214,16 @@ def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, 
         case MatchCgroup():
             return _match_cgroup(statement)
         case MatchLink():
-            compare = _compare(_host(statement.index), equal=statement.equal)
-            return [_load(*_LINKS[statement.direction]), compare]
+            return _match_link(statement)
         case MatchAddress():
             return _match_address(statement)
         case MatchUser():
-            return [_load(*_META_USER), _BIG_ENDIAN_USER, _look_up(statement.set_name, member=True)]
+            return _match_user(statement)
+        case MatchPort():
+            return _match_port(statement)
         case MatchFlowDirection():
-            return [_load(*_CT_DIRECTION), _compare(bytes([not statement.original]), equal=True)]
+            side = bytes([not statement.original])
+            return [load_key(*_CT_DIRECTION), compare_with(side, equal=True)]
         case MatchDestinationLocal():
             return _match_type(_FIB_DESTINATION, local=statement.local)
         case MatchSourceOnLink():
@@ -218,9 +233,11 @@ def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, 
         case SetFlowMark():
             return _set_bits(_CT_MARK, statement)
         case Masquerade():
-            return [_expression("masq", [])]
+            return [expression("masq", [])]
+        case RedirectTo():
+            return _redirect(statement)
         case Counter():
-            return [_expression("counter", [])]
+            return [expression("counter", [])]
         case Verdict():
             return [_verdict(statement)]
         case _:
@@ -229,8 +246,8 @@ def _compile(statement: Statement) -> list[Expression]:  # noqa: C901, PLR0911, 
 
 def _match_bits(place: tuple[str, int], match: MatchMark | MatchFlowMark) -> list[Expression]:
     """Load the mark, keep the bits of the mask, compare."""
-    compare = _compare(_host(match.value), equal=match.equal)
-    return [_load(*place), _bitwise(match.mask), compare]
+    compare = compare_with(host_order(match.value), equal=match.equal)
+    return [load_key(*place), bitwise(match.mask), compare]
 
 
 def _set_bits(place: tuple[str, int], change: SetMark | SetFlowMark) -> list[Expression]:
@@ -238,8 +255,18 @@ def _set_bits(place: tuple[str, int], change: SetMark | SetFlowMark) -> list[Exp
     kind, key = place
     keep = ~(change.mask | change.value) & _ALL_BITS
     prefix = f"NFTA_{kind.upper()}"
-    store = _expression(kind, [[f"{prefix}_KEY", key], [f"{prefix}_SREG", _REGISTER]])
-    return [_load(*place), _bitwise(keep, change.value), store]
+    store = expression(kind, [[f"{prefix}_KEY", key], [f"{prefix}_SREG", REGISTER]])
+    return [load_key(*place), bitwise(keep, change.value), store]
+
+
+def _match_link(match: MatchLink) -> list[Expression]:
+    compare = compare_with(host_order(match.index), equal=match.equal)
+    return [load_key(*_LINKS[match.direction]), compare]
+
+
+def _match_user(match: MatchUser) -> list[Expression]:
+    known = look_up_in(match.set_name, member=True)
+    return [load_key(*_META_USER), _BIG_ENDIAN_USER, known]
 
 
 def _match_state(match: MatchState) -> list[Expression]:
@@ -247,54 +274,93 @@ def _match_state(match: MatchState) -> list[Expression]:
     bits = 0
     for state in match.states:
         bits |= _STATES[state]
-    return [_load(*_CT_STATE), _bitwise(bits), _compare(_host(0), equal=False)]
+    return [load_key(*_CT_STATE), bitwise(bits), compare_with(host_order(0), equal=False)]
 
 
 def _match_cgroup(match: MatchCgroup) -> list[Expression]:
     """Load the id of the socket's ancestor at the level, look it up."""
-    load = _expression(
+    load = expression(
         "socket",
         [
             ["NFTA_SOCKET_KEY", _SOCKET_CGROUPV2],
-            ["NFTA_SOCKET_DREG", _REGISTER],
+            ["NFTA_SOCKET_DREG", REGISTER],
             ["NFTA_SOCKET_LEVEL", match.level],
         ],
     )
-    return [load, _look_up(match.set_name, member=True)]
+    return [load, look_up_in(match.set_name, member=True)]
 
 
 def _match_address(match: MatchAddress) -> list[Expression]:
     """Check the packet's family, load the address from its header, look it up."""
     protocol, source, destination = _HEADERS[match.kind]
-    load = _expression(
+    load = expression(
         "payload",
         [
-            ["NFTA_PAYLOAD_DREG", _REGISTER],
+            ["NFTA_PAYLOAD_DREG", REGISTER],
             ["NFTA_PAYLOAD_BASE", _NETWORK_HEADER],
             ["NFTA_PAYLOAD_OFFSET", source if match.side is Side.SOURCE else destination],
             ["NFTA_PAYLOAD_LEN", KEY_BYTES[match.kind]],
         ],
     )
-    look_up = _look_up(match.set_name, member=match.member)
-    return [_load(*_META_PROTOCOL), _compare(bytes([protocol]), equal=True), load, look_up]
+    look_up = look_up_in(match.set_name, member=match.member)
+    return [load_key(*_META_PROTOCOL), compare_with(bytes([protocol]), equal=True), load, look_up]
+
+
+def _match_port(match: MatchPort) -> list[Expression]:
+    """Check the transport protocol, load the destination port from its header, compare."""
+    load = expression(
+        "payload",
+        [
+            ["NFTA_PAYLOAD_DREG", REGISTER],
+            ["NFTA_PAYLOAD_BASE", _TRANSPORT_HEADER],
+            ["NFTA_PAYLOAD_OFFSET", 2],
+            ["NFTA_PAYLOAD_LEN", 2],
+        ],
+    )
+    protocol = compare_with(bytes([match.protocol]), equal=True)
+    return [
+        load_key(*_META_TRANSPORT),
+        protocol,
+        load,
+        compare_with(match.port.to_bytes(2), equal=True),
+    ]
+
+
+def _redirect(redirect: RedirectTo) -> list[Expression]:
+    """Check the packet's family, load the address, rewrite the destination."""
+    address = ip_address(redirect.address)
+    family = 2 if address.version == 4 else 10  # NFPROTO_IPV4, NFPROTO_IPV6
+    load = expression(
+        "immediate",
+        [["NFTA_IMMEDIATE_DREG", REGISTER], ["NFTA_IMMEDIATE_DATA", value_of(address.packed)]],
+    )
+    rewrite = expression(
+        "nat",
+        [
+            ["NFTA_NAT_TYPE", _NAT_DESTINATION],
+            ["NFTA_NAT_FAMILY", family],
+            ["NFTA_NAT_REG_ADDR_MIN", REGISTER],
+        ],
+    )
+    return [load_key(*_META_PROTOCOL), compare_with(bytes([family]), equal=True), load, rewrite]
 
 
 def _match_type(flags: int, *, local: bool) -> list[Expression]:
     """Load the type of the address that ``flags`` choose, compare."""
-    load = _expression(
+    load = expression(
         "fib",
         [
-            ["NFTA_FIB_DREG", _REGISTER],
+            ["NFTA_FIB_DREG", REGISTER],
             ["NFTA_FIB_RESULT", _FIB_ADDRESS_TYPE],
             ["NFTA_FIB_FLAGS", flags],
         ],
     )
-    return [load, _compare(_host(_RTN_LOCAL), equal=local)]
+    return [load, compare_with(host_order(_RTN_LOCAL), equal=local)]
 
 
 def _verdict(verdict: Verdict) -> Expression:
     code = {"attrs": [["NFTA_VERDICT_CODE", _VERDICTS[verdict]]]}
-    return _expression(
+    return expression(
         "immediate",
         [
             ["NFTA_IMMEDIATE_DREG", _VERDICT_REGISTER],
@@ -303,65 +369,12 @@ def _verdict(verdict: Verdict) -> Expression:
     )
 
 
-def _load(kind: str, key: int) -> Expression:
-    """Return ``meta`` or ``ct`` KEY into the register."""
-    prefix = f"NFTA_{kind.upper()}"
-    return _expression(kind, [[f"{prefix}_DREG", _REGISTER], [f"{prefix}_KEY", key]])
-
-
-def _bitwise(mask: int, flip: int = 0) -> Expression:
-    return _expression(
-        "bitwise",
-        [
-            ["NFTA_BITWISE_SREG", _REGISTER],
-            ["NFTA_BITWISE_DREG", _REGISTER],
-            ["NFTA_BITWISE_LEN", 4],
-            ["NFTA_BITWISE_MASK", _value(_host(mask))],
-            ["NFTA_BITWISE_XOR", _value(_host(flip))],
-        ],
-    )
-
-
-def _compare(value: bytes, *, equal: bool) -> Expression:
-    return _expression(
-        "cmp",
-        [
-            ["NFTA_CMP_SREG", _REGISTER],
-            ["NFTA_CMP_OP", _EQUAL if equal else _NOT_EQUAL],
-            ["NFTA_CMP_DATA", _value(value)],
-        ],
-    )
-
-
-def _look_up(set_name: str, *, member: bool) -> Expression:
-    attributes: list[list[Any]] = [
-        ["NFTA_LOOKUP_SET", set_name],
-        ["NFTA_LOOKUP_SREG", _REGISTER],
-    ]
-    if not member:
-        attributes.append(["NFTA_LOOKUP_FLAGS", ("NFT_LOOKUP_F_INV",)])
-    return _expression("lookup", attributes)
-
-
-def _expression(name: str, attributes: list[list[Any]]) -> Expression:
-    return {"attrs": [["NFTA_EXPR_NAME", name], ["NFTA_EXPR_DATA", {"attrs": attributes}]]}
-
-
-def _value(value: bytes) -> dict[str, Any]:
-    return {"attrs": [["NFTA_DATA_VALUE", value]]}
-
-
-def _host(number: int) -> bytes:
-    """Return a u32 as registers hold marks, states, links and types: in host byte order."""
-    return struct.pack("=I", number)
-
-
 # An interval set is searched by memcmp(3).
-_BIG_ENDIAN_USER = _expression(
+_BIG_ENDIAN_USER = expression(
     "byteorder",
     [
-        ["NFTA_BYTEORDER_SREG", _REGISTER],
-        ["NFTA_BYTEORDER_DREG", _REGISTER],
+        ["NFTA_BYTEORDER_SREG", REGISTER],
+        ["NFTA_BYTEORDER_DREG", REGISTER],
         ["NFTA_BYTEORDER_OP", _HOST_TO_NETWORK],
         ["NFTA_BYTEORDER_LEN", 4],
         ["NFTA_BYTEORDER_SIZE", 4],

@@ -48,13 +48,24 @@ def render_memory(key: str, files: dict[str, Files]) -> str:
     return json.dumps({"key": key, "files": files})
 
 
-def write_files(directory: str, files: Files) -> None:
-    """Write (path, text) pairs below ``directory``, which only the caller writes to."""
+def write_files(directory: str, files: Files) -> tuple[str, ...]:
+    """Write (path, text) pairs below ``directory``, which only the caller writes to.
+
+    Returns the paths. What names a program that is not pinned is left out: systemd would report it
+    as an error each time it makes the slice (bpf_foreign_install() in its core/bpf-foreign.c).
+    """
+    files = tuple((path, text) for path, text in files if _is_pinned(text))
     for path, text in files:
         target = os.path.join(directory, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "w", encoding="utf-8") as output:
             output.write(text)
+    return tuple(path for path, _ in files)
+
+
+def _is_pinned(text: str) -> bool:
+    _, _, program = text.partition("\nBPFProgram=sock_create:")
+    return not program or os.path.exists(program.rstrip("\n"))
 
 
 def _identify(path: str) -> str:

@@ -13,15 +13,21 @@ import errno
 import os
 import struct
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 # enum bpf_cmd, bpf_prog_type, bpf_attach_type and flags of include/uapi/linux/bpf.h
+_OBJ_PIN, _OBJ_GET = 6, 7
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH = 5, 8, 9
 _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 13, 15, 16
 _CGROUP_SOCK, _SOCK_CREATE, _ALLOW_MULTI = 9, 2, 2
 _MARK = 16  # offset of mark in struct bpf_sock
 _MOST_PROGRAMS = 64
 _NAME = "byway_"
+_BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -65,6 +71,50 @@ class SocketMarkers:
                 finally:
                     os.close(program)
 
+    def observe_pins(self, directory: Path) -> tuple[tuple[str, int], ...] | None:
+        """Return the (name, mark) of each program in ``directory``; None without a BPF file system.
+
+        What is not byway's has the mark 0.
+        """
+        try:
+            if _file_system(directory.parent) != _BPF_FS_MAGIC:
+                return None
+        except OSError:
+            return None
+        try:
+            paths = sorted(directory.iterdir())
+        except FileNotFoundError:
+            return ()
+        return tuple((path.name, self._pinned_mark(path)) for path in paths)
+
+    def pin(self, path: Path, mark: int, mask: int) -> None:
+        """Keep a program for ``mark`` at ``path``, in the place of any other; raise OSError.
+
+        It is another one than what ``attach`` loads: a cgroup takes no program twice.
+        """
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.unlink(missing_ok=True)
+        program = self._load(mark, mask)
+        name = ctypes.create_string_buffer(bytes(path))
+        try:
+            self._call(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), program, 0))
+        finally:
+            os.close(program)
+
+    def unpin(self, path: Path) -> None:
+        """Remove it, and the directory with the last one; where systemd attached it, it stays."""
+        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
+
+    def _pinned_mark(self, path: Path) -> int:
+        name = ctypes.create_string_buffer(bytes(path))
+        try:
+            program = self._call(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+            return self._mark_of_program(program)
+        except (OSError, ValueError):
+            return 0
+
     def _load(self, mark: int, mask: int) -> int:
         code = ctypes.create_string_buffer(render_program(mark, mask))
         license_ = ctypes.create_string_buffer(b"GPL")
@@ -105,7 +155,12 @@ class SocketMarkers:
         return found
 
     def _mark_of(self, number: int) -> int:
-        program = self._call(_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0))
+        return self._mark_of_program(
+            self._call(_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0))
+        )
+
+    def _mark_of_program(self, program: int) -> int:
+        """Return the mark in the name of a program, which is closed; ValueError if not byway's."""
         try:
             # struct bpf_prog_info: the name is at 64, 16 bytes long
             info = ctypes.create_string_buffer(256)
@@ -129,6 +184,15 @@ class SocketMarkers:
             number = ctypes.get_errno()
             raise OSError(number, f"bpf(2) command {command}: {os.strerror(number)}")
         return int(result)
+
+
+def _file_system(path: Path) -> int:
+    """Return the magic number of the file system at ``path`` (statfs(2)); raise OSError."""
+    status = ctypes.create_string_buffer(256)
+    if _libc.statfs(bytes(path), status) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+    return int(struct.unpack_from("@l", status)[0])
 
 
 def render_program(mark: int, mask: int) -> bytes:

@@ -12,12 +12,17 @@ from booted.image import CODENAMES
 from booted.laptop import Byway
 from booted.machine import AgentError, Machine, MachineDied
 from booted.session import MACHINES
-from booted.topology import Topology
+from booted.topology import Topology, kept_apart
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 DIED = pytest.StashKey[bool]()
+NETWORK = """
+for f in -4 -6; do ip $f rule; ip $f route show table byway; ip $f route; ip $f neigh; done
+ip address; ip -n isp -6 neigh
+"""
+FAILED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,13 +82,23 @@ def machine(release: str, request: pytest.FixtureRequest) -> Machine:
 
 
 @pytest.fixture
-def topology(machine: Machine) -> Iterator[Topology]:
-    """The world around the machine, with the VPN down; brought back to that afterwards."""
+def topology(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Topology]:
+    """The world around the machine, with the VPN down unless byway is ``running`` already."""
     world = Topology(machine)
+    if machine.left == "running" and "running" not in request.fixturenames:
+        Byway(machine).remove()
+        lower_vpn(machine, world)
+        machine.left = "clean"
     yield world
+    if machine.left != "running":
+        lower_vpn(machine, world)
+    world.restore()
+
+
+def lower_vpn(machine: Machine, world: Topology) -> None:
+    """Take the VPN down where it is up."""
     if machine.python("import os; result = os.path.exists('/sys/class/net/wg0')"):
         world.vpn_down()
-    world.restore()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -98,6 +113,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the machine's journal beside a failure, and note when it was the machine that failed."""
     report = yield
+    if report.failed:
+        item.stash[FAILED] = True
     given = getattr(item, "funcargs", {})
     machine = given.get("machine") or given.get("own_machine")
     if call.excinfo and isinstance(call.excinfo.value, MachineDied):
@@ -105,9 +122,11 @@ def pytest_runtest_makereport(
     elif report.failed and machine:
         try:
             journal = machine.journal("byway*", "wg-quick@*", lines=80)
+            network = machine.run(NETWORK, check=False).stdout
         except (MachineDied, AgentError) as error:
-            journal = str(error)
+            journal, network = str(error), ""
         report.sections.append(("the machine's journal", journal))
+        report.sections.append(("the machine's network", network))
         report.sections.append(("the machine's console", machine.console()))
     return report
 
@@ -135,9 +154,36 @@ def byway(machine: Machine, topology: Topology) -> Iterator[Byway]:
     """byway, configured by the test; taken away afterwards."""
     assert topology
     program = Byway(machine)
-    if not machine.is_clean:  # each removal is a daemon-reload, two seconds of every test
+    if machine.left != "clean":  # each removal is a daemon-reload, two seconds of every test
         program.remove()
-    machine.is_clean = False
+    machine.left = "unknown"
     yield program
     program.remove()
-    machine.is_clean = True
+    machine.left = "clean"
+
+
+@pytest.fixture
+def running(
+    machine: Machine, topology: Topology, request: pytest.FixtureRequest
+) -> Iterator[Byway]:
+    """byway, running as RUNNING says with the VPN up; shared by the tests, which leave it so.
+
+    Starting and removing it takes longer than most tests do.
+    """
+    program = Byway(machine)
+    if machine.left == "unknown":
+        program.remove()
+    program.run_as_shared(topology, runs=machine.left == "running")
+    machine.left = "unknown"
+    yield program
+    if not request.node.stash.get(FAILED, False):
+        machine.run(["systemctl", "is-active", "byway"])
+        machine.left = "running"
+
+
+@pytest.fixture
+def captured(topology: Topology, running: Byway) -> Iterator[None]:
+    """While byway runs, whatever the test does: nothing of one kind leaves by the other's way."""
+    assert running
+    with kept_apart(topology):
+        yield

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from booted.machine import Machine, Result
+    from booted.topology import Topology
 
 CONFIG = "/etc/byway/byway.toml"
 STATUS = "/run/byway/status.json"
 LISTED = "/opt/app/listed"
+# What the tests share that need byway running with the VPN up. Without the timer: what heals, heals
+# by events.
+RUNNING = f'interface = "wwan0"\nreconcile = "0"\napps = ["{LISTED}"]\n'
+_AS_CONFIGURED = (
+    f"[app['app'] for app in $['apps']] == [{LISTED!r}]"
+    " and [(p['link'], p['state'], p['when_down']) for p in $['profiles']]"
+    " == [('wwan0', 'up', 'block')]"
+    " and $['placement']['exec_gate'] == $['placement']['socket_marker'] == 'active'"
+)
 
 # What a stopped byway must leave as it found it.
 TRACES = (
@@ -107,6 +117,14 @@ class Byway:
             "rm -rf /etc/byway/* /etc/systemd/system/*.d; systemctl daemon-reload;"
             "systemctl reset-failed; systemctl stop byway.slice 2>/dev/null; true"
         )
+
+    def run_as_shared(self, topology: Topology, *, runs: bool) -> None:
+        """Bring it to how the tests share it: RUNNING, with the VPN up; ``runs`` when it does."""
+        self.configure(RUNNING)
+        topology.vpn_up()
+        if not runs:
+            self.start()
+        self.settle(_AS_CONFIGURED)
 
     def run(self, arguments: str, *, check: bool = True) -> Result:
         """A byway command."""

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from booted.channel import AgentError, Channel, MachineDied
 from booted.image import Image, image_for
@@ -64,7 +64,7 @@ class Machine:
         """RELEASE is Debian's number; byway=False boots one byway was never installed in."""
         self.release = release
         self.on_terminal = on_terminal
-        self.is_clean = False  # nothing that a test configured is left
+        self.left: Literal["clean", "running", "unknown"] = "unknown"  # by the last test
         self._byway = byway
         self._kernel_options = f"{KERNEL_OPTIONS} {kernel_options}".strip()
         self._folder: Path | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from booted.laptop import Byway, time_to_heal
+from booted.laptop import RUNNING, Byway, time_to_heal
 from booted.topology import Topology, seen_from
 
 if TYPE_CHECKING:
@@ -57,17 +57,10 @@ with socket.socket(fileno=shared) as events:
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_heals(
-    machine: Machine,
-    topology: Topology,
-    byway: Byway,
-    event: str,
-    capsys: pytest.CaptureFixture[str],
+    machine: Machine, running: Byway, event: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Datagrams from the slice go by the direct link again."""
-    byway.configure(CONFIG)
-    topology.vpn_up()
-    byway.start()
-    pings = byway.heal(EVENTS[event])
+    pings = running.heal(EVENTS[event])
     report(event, time_to_heal(pings), capsys)
     assert {way for _, way in pings if way == "direct"}, "the control saw nothing"
     if event not in MAY_LEAK:
@@ -82,6 +75,55 @@ def report(event: str, seconds: float, capsys: pytest.CaptureFixture[str]) -> No
     """Print how long it took."""
     with capsys.disabled():
         sys.stdout.write(f"\n  {event}: healed in {seconds * 1000:.0f} ms\n")
+
+
+@pytest.mark.one_release
+def test_gateway_changes(machine: Machine, topology: Topology, running: Byway) -> None:
+    """The table follows main's default route, IPv4 and IPv6."""
+    topology.change_gateway("wwan0")
+    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
+    running.settle("$['profiles'][0]['gateways']['ipv4'] == '10.64.0.9'")
+    for family in (4, 6):
+        assert seen_from(machine, in_slice, family=family) == "wwan0"
+
+
+@pytest.mark.one_release
+def test_scan_finds_what_events_missed(machine: Machine, running: Byway) -> None:
+    """A process that no event told of is moved at the next reconcile."""
+    running.configure(RUNNING.replace('"0"', '"1s"'))
+    machine.run("until systemctl is-active -q byway-reconcile.timer; do sleep 0.1; done")
+    pid = running.main_pid()
+    machine.run(["systemctl", "stop", "byway-gate"])
+    machine.run(f"kill -STOP {pid}")
+    process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
+    machine.run(f"kill -CONT {pid}")
+    machine.wait_until(
+        "'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup"
+    )
+    process.stop()
+
+
+@pytest.mark.one_release
+def test_lost_process_events(machine: Machine, running: Byway) -> None:
+    """The kernel drops events that nobody takes in time: every process is looked at then."""
+    pid = running.main_pid()
+    machine.run(["systemctl", "stop", "byway-gate"])
+    lost = "process events were lost: looking at every process"
+    log = ["journalctl", "-b", f"_PID={pid}", "-o", "cat"]
+    # A buffer of 8 MiB takes too long to fill: the daemon's own socket gets a small one.
+    machine.python(SMALL_BUFFER, pid=pid)
+    machine.run(f"kill -STOP {pid}")
+    try:
+        machine.run("for i in $(seq 100); do /bin/true; done")
+        process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
+        where = f"/proc/{process.pid}/cgroup"
+        assert "/byway.slice/" not in machine.get(where)
+        assert lost not in machine.run(log).stdout
+    finally:
+        machine.run(f"kill -CONT {pid}")
+    machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=where, timeout=10)
+    assert lost in machine.run(log).stdout
+    process.stop()
 
 
 def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> None:
@@ -111,19 +153,6 @@ def test_wg_quicks_rules_keep_their_order(
         topology.vpn_down()
     byway.settle()
     assert "11590:" in machine.run("ip rule").stdout
-
-
-@pytest.mark.one_release
-def test_gateway_changes(machine: Machine, topology: Topology, byway: Byway) -> None:
-    """The table follows main's default route, IPv4 and IPv6."""
-    byway.configure(CONFIG)
-    topology.vpn_up()
-    byway.start()
-    topology.change_gateway("wwan0")
-    in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
-    byway.settle("$['profiles'][0]['gateways']['ipv4'] == '10.64.0.9'")
-    for family in (4, 6):
-        assert seen_from(machine, in_slice, family=family) == "wwan0"
 
 
 @pytest.mark.one_release
@@ -179,44 +208,3 @@ def test_timer_repairs_without_the_daemon(
         timeout=40,
     )
     machine.run(f"kill -CONT {pid}")
-
-
-@pytest.mark.one_release
-def test_scan_finds_what_events_missed(machine: Machine, byway: Byway) -> None:
-    """A process that no event told of is moved at the next reconcile."""
-    byway.configure('interface = "wwan0"\nreconcile = "1s"\napps = ["/opt/app/listed"]\n')
-    byway.start()
-    pid = byway.main_pid()
-    machine.run(["systemctl", "stop", "byway-gate"])
-    machine.run(f"kill -STOP {pid}")
-    process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
-    machine.run(f"kill -CONT {pid}")
-    machine.wait_until(
-        "'/byway.slice/' in open(args['path']).read()", path=f"/proc/{process.pid}/cgroup"
-    )
-    process.stop()
-
-
-@pytest.mark.one_release
-def test_lost_process_events(machine: Machine, byway: Byway) -> None:
-    """The kernel drops events that nobody takes in time: every process is looked at then."""
-    byway.configure('interface = "wwan0"\nreconcile = "0"\napps = ["/opt/app/listed"]\n')
-    byway.start()
-    pid = byway.main_pid()
-    machine.run(["systemctl", "stop", "byway-gate"])
-    lost = "process events were lost: looking at every process"
-    log = ["journalctl", "-b", f"_PID={pid}", "-o", "cat"]
-    # A buffer of 8 MiB takes too long to fill: the daemon's own socket gets a small one.
-    machine.python(SMALL_BUFFER, pid=pid)
-    machine.run(f"kill -STOP {pid}")
-    try:
-        machine.run("for i in $(seq 100); do /bin/true; done")
-        process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
-        where = f"/proc/{process.pid}/cgroup"
-        assert "/byway.slice/" not in machine.get(where)
-        assert lost not in machine.run(log).stdout
-    finally:
-        machine.run(f"kill -CONT {pid}")
-    machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=where, timeout=10)
-    assert lost in machine.run(log).stdout
-    process.stop()

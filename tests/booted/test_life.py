@@ -219,3 +219,5 @@ def test_generator_and_the_verb_agree(machine: Machine, byway: Byway) -> None:
     assert said == []
     byway.configure("nonsense")
     assert machine.run("systemctl daemon-reload", check=False).rc == 0
+    assert machine.run("systemctl start byway", check=False).rc == 1
+    assert machine.run("ls /run/byway").stdout == "generated.json\n", "it says that it is active"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from booted.laptop import LISTED
-from booted.topology import seen_from
+from booted.topology import LISTED_PORT, kept_apart, probe_command, seen_from, seen_from_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,17 +67,22 @@ def users(machine: Machine) -> Iterator[None]:
     for user in UIDS:
         linger(machine, user)
     yield
+    machine.run("pkill -x sleeper; true")
     for user in UIDS:
         leave(machine, user)
 
 
 def linger(machine: Machine, user: str) -> None:
-    machine.run(["loginctl", "enable-linger", user])
-    machine.run(f"until systemctl is-active -q user@{UIDS[user]}; do sleep 0.1; done", timeout=30)
+    # While logind still puts the last session away it does not start the manager itself.
+    machine.run(f"loginctl enable-linger {user}; systemctl start user@{UIDS[user]}")
 
 
 def leave(machine: Machine, user: str) -> None:
-    machine.run(f"loginctl disable-linger {user}; systemctl stop user@{UIDS[user]}")
+    manager = f"user@{UIDS[user]}"  # which logind may stop at the same time
+    machine.run(
+        f"loginctl disable-linger {user}; systemctl stop {manager};"
+        f"while systemctl is-active -q {manager}; do sleep 0.1; done"
+    )
 
 
 def cgroup_of(machine: Machine, program: str) -> str:
@@ -93,14 +98,20 @@ def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway
     byway.configure(CONFIG)
     byway.start()
     byway.settle()
-    for user in UIDS:
-        for family in (4, 6):
-            ways = {
-                name: seen_from(machine, way(user), family=family) for name, way in WAYS.items()
-            }
-            assert ways == dict.fromkeys(WAYS, "wwan0"), (user, family)
-        ways = {name: seen_from(machine, way(user)) for name, way in CONTROLS.items()}
-        assert ways == dict.fromkeys(CONTROLS, "vpn"), user
+    listed = {
+        f"{name} of {user}, IPv{family}": probe_command(way(user), family=family, port=LISTED_PORT)
+        for family in (4, 6)
+        for user in UIDS
+        for name, way in WAYS.items()  # next to each other must not be two of one unit's name
+    }
+    others = {
+        f"{name} of {user}, not listed": probe_command(way(user))
+        for user in UIDS
+        for name, way in CONTROLS.items()
+    }
+    wanted = dict.fromkeys(listed, "wwan0") | dict.fromkeys(others, "vpn")
+    with kept_apart(topology):
+        assert seen_from_all(machine, listed | others) == wanted
 
 
 @pytest.mark.usefixtures("users")
@@ -123,10 +134,11 @@ def test_it_stays_with_the_session_and_ends_with_it(
     assert machine.run("pgrep -c -x sleeper").stdout.strip() == "1"
     byway.settle()
     linger(machine, "alice")
-    for user in UIDS:
-        assert seen_from(machine, WAYS["service"](user)) == "wwan0"
-        assert seen_from(machine, WAYS["slice"](user)) == "wwan0"
-        assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
+    with kept_apart(topology):
+        for user in UIDS:
+            assert seen_from(machine, WAYS["service"](user), port=LISTED_PORT) == "wwan0"
+            assert seen_from(machine, WAYS["slice"](user), port=LISTED_PORT) == "wwan0"
+            assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
 
 
 @pytest.mark.usefixtures("users")
@@ -136,7 +148,7 @@ def test_what_runs_already_is_moved_within_the_session_and_back(
     assert topology
     byway.configure('interface = "wwan0"\n')
     byway.start()
-    shell = f"sleep 600 & exec {SLEEPER} 600"
+    shell = f"{SLEEPER} 600 & sleep 600; true"  # not alone: else its scope would be adopted
     machine.spawn([*by_login("alice"), "/bin/sh", "-c", shell])
     machine.run("until pgrep -x sleeper; do sleep 0.1; done", timeout=20)
     origin = cgroup_of(machine, "sleeper")

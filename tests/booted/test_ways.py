@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from booted.laptop import LISTED, Byway
+from booted.laptop import LISTED, RUNNING, Byway
 from booted.topology import (
     INTERNET,
     Topology,
@@ -181,11 +181,9 @@ def strict_filter(machine: Machine, link: str) -> Iterator[None]:
     machine.run(["sysctl", "-q", f"{setting}=0"])
 
 
-def test_near_networks_stay_near(machine: Machine, topology: Topology, byway: Byway) -> None:
+@pytest.mark.usefixtures("running")
+def test_near_networks_stay_near(machine: Machine) -> None:
     """The LAN, containers and loopback are reached by listed programs as before."""
-    byway.configure('interface = "wwan0"\napps = ["/opt/app/listed"]\n')
-    topology.vpn_up()
-    byway.start()
     neighbour = machine.spawn(["nsenter", "--net=/run/netns/lan", "probe", "-l", "7000"])
     machine.wait_until(
         "subprocess.call(['ping', '-c1', '-W1', '192.168.1.77']) == 0".replace(
@@ -202,19 +200,46 @@ def test_near_networks_stay_near(machine: Machine, topology: Topology, byway: By
     listener.stop()
 
 
-def test_upgraded_program(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_upgraded_program(machine: Machine, running: Byway) -> None:
     """A new file in the old one's place is listed at once; what still runs the old one too."""
-    byway.configure('interface = "wwan0"\napps = ["/opt/app/listed", "/opt/app/later"]\n')
-    topology.vpn_up()
-    byway.start()
+    running.configure(RUNNING.replace("]", ', "/opt/app/later"]'))
+    running.settle("len($['apps']) == 2")
     for _ in range(3):
         machine.run("cp /usr/local/bin/probe /opt/app/new; mv /opt/app/new /opt/app/listed")
         machine.run("sleep 0.2")
         assert seen_from(machine, [LISTED]) == "wwan0"
-    assert "there is no such file" in byway.run("status", check=False).stdout
+    assert "there is no such file" in running.run("status", check=False).stdout
     machine.run("cp /usr/local/bin/probe /opt/app/later; sleep 0.5")
     assert seen_from(machine, ["/opt/app/later"]) == "wwan0"
     machine.run("rm /opt/app/later")
+
+
+@pytest.mark.usefixtures("running")
+def test_inbound(machine: Machine, topology: Topology) -> None:
+    """Who comes by the direct link is answered by it, while the VPN has the default route."""
+    listener = machine.spawn([LISTED, "-l", "7200"])
+    machine.wait_until("'1C20' in open('/proc/net/tcp6').read() + open('/proc/net/tcp').read()")
+    for address in ("10.64.0.2", "2001:db8:2::2"):
+        answered = topology.in_namespace("internet", ["probe", address, "7200"], check=False)
+        assert answered.rc == 0, answered
+    listener.stop()
+
+
+def test_link_down_blocks_or_takes_the_vpn(
+    machine: Machine, topology: Topology, running: Byway
+) -> None:
+    """`when_down`: block is the default, and nothing is ever in the tunnel."""
+    with topology.capture("wg0") as tunnel:
+        topology.link_down("wwan0")
+        assert seen_from(machine, [LISTED], port=7001) == "none"
+        assert seen_from(machine, [LISTED], port=7001, protocol="udp") == "none"
+    assert not tunnel.packets(destination_port=7001)
+    running.configure(RUNNING + '[direct]\nwhen_down = "vpn"\n')
+    running.settle("$['profiles'][0]['when_down'] == 'vpn'")
+    assert seen_from(machine, [LISTED]) == "vpn"
+    topology.restore()
+    running.settle("$['profiles'][0]['state'] == 'up'")
+    assert seen_from(machine, [LISTED]) == "wwan0"
 
 
 def test_running_program_is_moved_and_moved_back(machine: Machine, byway: Byway) -> None:
@@ -231,19 +256,6 @@ def test_running_program_is_moved_and_moved_back(machine: Machine, byway: Byway)
         "open(args['path']).read() == args['home']", path=f"/proc/{process.pid}/cgroup", home=home
     )
     process.stop()
-
-
-def test_inbound(machine: Machine, topology: Topology, byway: Byway) -> None:
-    """Who comes by the direct link is answered by it, while the VPN has the default route."""
-    byway.configure('interface = "wwan0"\napps = ["/opt/app/listed"]\n')
-    topology.vpn_up()
-    byway.start()
-    listener = machine.spawn([LISTED, "-l", "7200"])
-    machine.wait_until("'1C20' in open('/proc/net/tcp6').read() + open('/proc/net/tcp').read()")
-    for address in ("10.64.0.2", "2001:db8:2::2"):
-        answered = topology.in_namespace("internet", ["probe", address, "7200"], check=False)
-        assert answered.rc == 0, answered
-    listener.stop()
 
 
 def test_strict_reverse_path_filter(machine: Machine, topology: Topology, byway: Byway) -> None:
@@ -281,27 +293,6 @@ def test_two_profiles(machine: Machine, topology: Topology, byway: Byway) -> Non
         assert seen_from(machine, home, family=family) == "wlan0"
         assert seen_from(machine, ["byway", "run", "-p", "home", "probe"], family=family) == "wlan0"
         assert seen_from(machine, family=family) == "vpn"
-
-
-def test_link_down_blocks_or_takes_the_vpn(
-    machine: Machine, topology: Topology, byway: Byway
-) -> None:
-    """`when_down`: block is the default, and nothing is ever in the tunnel."""
-    config = 'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
-    byway.configure(config)
-    topology.vpn_up()
-    byway.start()
-    with topology.capture("wg0") as tunnel:
-        topology.link_down("wwan0")
-        assert seen_from(machine, [LISTED], port=7001) == "none"
-        assert seen_from(machine, [LISTED], port=7001, protocol="udp") == "none"
-    assert not tunnel.packets(destination_port=7001)
-    byway.configure(config + '[direct]\nwhen_down = "vpn"\n')
-    byway.settle("$['profiles'][0]['when_down'] == 'vpn'")
-    assert seen_from(machine, [LISTED]) == "vpn"
-    topology.restore()
-    byway.settle("$['profiles'][0]['state'] == 'up'")
-    assert seen_from(machine, [LISTED]) == "wwan0"
 
 
 def test_a_drop_in_is_enough(machine: Machine, topology: Topology, byway: Byway) -> None:

@@ -10,6 +10,7 @@ The internet's host answers with the address it was reached by, which tells the 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from booted.machine import CommandFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from booted.machine import Machine, Result
 
 Way = Literal["vpn", "wlan0", "wwan0", "none"]
@@ -27,6 +30,7 @@ INTERNET = {4: "198.51.100.10", 6: "2001:db8:f::10"}
 INTERNET_2 = {4: "198.51.100.20", 6: "2001:db8:f::20"}
 LAN_HOST = {4: "192.168.1.77", 6: "2001:db8:1::77"}
 LINES_PORT = 7000
+LISTED_PORT = 7001  # the same, for what is to be told apart in a capture
 NETWORKS: dict[str, Way] = {
     "203.0.113.0/24": "vpn",
     "2001:db8:9::/64": "vpn",
@@ -174,6 +178,15 @@ class Topology:
         self.machine.run(
             ["ip", *where, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines)
         )
+
+
+@contextlib.contextmanager
+def kept_apart(topology: Topology) -> Iterator[None]:
+    """Nothing to port 7001 leaves by the tunnel, nothing to 7000 by wwan0, until the block ends."""
+    with topology.capture("wg0") as tunnel, topology.capture_outside("wwan0") as direct:
+        yield
+    assert not tunnel.packets(destination_port=LISTED_PORT), "what is listed was in the tunnel"
+    assert not direct.packets(destination_port=LINES_PORT), "what is not listed left by wwan0"
 
 
 def way_of(address: str) -> Way:

@@ -49,6 +49,8 @@ CASES = [
     (op.DeleteTable("byway", "w"), "delete table byway"),
     (op.AttachMarker("/byway.slice", 1, 3, "w"), "attach marker /byway.slice"),
     (op.DetachMarker("/byway.slice", 1, "w"), "detach marker /byway.slice"),
+    (op.PinMarker("home", 1, 3, "w"), "pin marker home"),
+    (op.UnpinMarker("home", "w"), "unpin marker home"),
     (op.CutOver("/byway.slice", "lte", (), VERDICT, "w"), "cut over /byway.slice to lte"),
     (op.CutOver("/byway.slice/a", "-", (), VERDICT, "w"), "cut over /byway.slice/a to the VPN"),
     (op.CutOver("/a", "", (), VERDICT, "w"), "cut over /a to nobody"),

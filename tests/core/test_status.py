@@ -13,7 +13,7 @@ from byway_systemd.core.apps import parse_app
 from byway_systemd.core.config import GATE_SERVICE, Config, Profile, Switch, WhenDown
 from byway_systemd.core.desired import FIRST_TABLE, desire
 from byway_systemd.core.network import Family, RoutingRule
-from byway_systemd.core.observed import FileState, Observed, Process, Service
+from byway_systemd.core.observed import Executable, FileState, Observed, Process, Service
 from byway_systemd.core.plan import plan
 from byway_systemd.core.status import build_status, find_warnings
 
@@ -43,6 +43,7 @@ def test_profile() -> None:
         "sharing": "dedicated",
         "gateways": {"ipv4": "10.64.0.1", "ipv6": "2001:db8:2::1"},
         "when_down": "block",
+        "dns": "system",
         "slice": "byway.slice",
         "cgroup_id": 77,
         "mark": "0x01000000/0x3f000000",
@@ -150,6 +151,18 @@ def test_warns_of_a_moved_rule() -> None:
     observed = replace(laptop(), rules=(*STANDARD_RULES, moved))
     (warning,) = find_warnings(configured(), observed)
     assert "5269 instead of 11590" in warning
+
+
+def test_program_of_a_process_is_the_listed_script_or_its_executable() -> None:
+    """What stands first in its arguments is a script only when it is a listed one."""
+    script = Executable(
+        parse_app("/opt/a.py"), "default", "/opt/a.py", "/opt/a.py", state=FileState.SCRIPT
+    )
+    inside = Process(7, 1, "/usr/bin/python3", 9, 9, "/byway.slice/x", script="/opt/a.py")
+    processes = (inside, replace(inside, pid=8, path="/bin/sleep", script="/600"))
+    observed = replace(laptop(), executables=(script,), processes=processes)
+    shown = build_status(configured(), observed, ())["processes"]
+    assert {p["pid"]: p["program"] for p in shown} == {7: "/opt/a.py", 8: "/bin/sleep"}
 
 
 def test_status_says_how_scripts_are_placed() -> None:

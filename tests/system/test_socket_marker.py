@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,34 @@ def test_a_cgroup_that_has_gone(cgroup: Path) -> None:
     assert markers.observe(str(cgroup / "gone")) == ()
     with pytest.raises(FileNotFoundError):
         markers.attach(str(cgroup / "gone"), 0x01000000, MASK)
+
+
+@pytest.fixture
+def bpf_file_system(tmp_path: Path) -> Iterator[Path]:
+    """One of the tests' own."""
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_pins(bpf_file_system: Path) -> None:
+    markers = SocketMarkers()
+    pins = bpf_file_system / "byway"
+    assert markers.observe_pins(pins) == ()
+    for mark in (0x01000000, 0x03000000):  # the second one replaces the first
+        markers.pin(pins / "default", mark, MASK)
+        assert markers.observe_pins(pins) == (("default", mark),)
+    (pins / "of-nobody").mkdir()
+    assert markers.observe_pins(pins) == (("default", 0x03000000), ("of-nobody", 0))
+    (pins / "of-nobody").rmdir()
+    for _ in range(2):
+        markers.unpin(pins / "default")
+        assert not pins.exists()
+
+
+def test_no_pins_without_their_file_system(tmp_path: Path) -> None:
+    assert SocketMarkers().observe_pins(tmp_path / "byway") is None
+    assert SocketMarkers().observe_pins(tmp_path / "gone" / "byway") is None
 
 
 def test_program_is_whole_instructions() -> None:
