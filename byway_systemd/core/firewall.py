@@ -34,6 +34,7 @@ from byway_systemd.core.nftables import (
     Masquerade,
     MatchAddress,
     MatchCgroup,
+    MatchDestinationLocal,
     MatchFlowMark,
     MatchLink,
     MatchMark,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from byway_systemd.core.links import Uplink
+    from byway_systemd.core.network import Link
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.vpn import Vpn
 
@@ -164,12 +166,23 @@ def _prerouting(uplinks: tuple[Uplink, ...], steering: Steering, selection: Sele
     if default:
         rules += selection.direct_forwarded(default.exit.mark, mask)
     if vpn and vpn.link:
-        came_in = (MatchLink(Direction.IN, vpn.link.index), MatchState(("new",)))
+        rules += _not_answered(vpn.link, steering)
+        here = MatchDestinationLocal()
+        came_in = (MatchLink(Direction.IN, vpn.link.index), MatchState(("new",)), here)
         mark = SetFlowMark(mask, vpn.mark)  # the answers go back by it
         rules.append(NftRule("vpn: new flow that comes in by it", (*came_in, mark, Verdict.ACCEPT)))
     if vpn:
         rules += [*selection.vpn_destinations(mask), *selection.vpn_forwarded(mask)]
     return Chain("prerouting", ChainType.FILTER, Hook.PREROUTING, _MANGLE, tuple(rules))
+
+
+def _not_answered(link: Link, steering: Steering) -> Iterator[NftRule]:
+    """What goes direct answers nothing by the VPN: its flows get no mark, and end unanswered."""
+    for level, name in _deepest_first(steering):
+        if name not in (RELEASED, FORCED_VPN):
+            came_in = (MatchLink(Direction.IN, link.index), MatchState(("new",)))
+            matches = (*came_in, MatchCgroup(level, _set_name(name)))
+            yield NftRule(f"{name}: not answered by the VPN", (*matches, Verdict.ACCEPT))
 
 
 def _source(uplinks: tuple[Uplink, ...], vpn: Vpn | None, mask: int) -> Chain:

@@ -11,7 +11,7 @@ from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import desire
 from byway_systemd.core.firewall import build_table
 from byway_systemd.core.links import find_uplink
-from byway_systemd.core.network import Route
+from byway_systemd.core.network import Route, Tunnel
 from byway_systemd.core.nftables import (
     MatchCgroup,
     MatchLink,
@@ -22,9 +22,13 @@ from byway_systemd.core.nftables import (
     render_table,
 )
 from byway_systemd.core.observed import Group, Observed, Service
+from byway_systemd.core.operations import ReplaceTable
+from byway_systemd.core.plan import plan
 from byway_systemd.core.steering import find_steering
+from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users
 
 GOLDEN = Path(__file__).with_name("firewall.nft")
+GOLDEN_TRAFFIC = Path(__file__).with_name("firewall-traffic.nft")
 
 
 def table(observed: Observed, *profiles: Profile, mask: int = 0x3F000000) -> NftTable:
@@ -46,6 +50,28 @@ def test_golden(update_expected: bool) -> None:
     if update_expected:
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_golden_of_the_traffic_section(update_expected: bool) -> None:
+    traffic = Traffic(
+        Mode.SELECTIVE,
+        force_direct=Overrides(("172.17.0.0/16",), (Users(5, 9),), (), ("203.0.113.0/24",)),
+        force_vpn=Overrides(
+            (), (Users(1000, 1000),), ("/a.slice",), ("2001:db8:9::/48", "h.example")
+        ),
+    )
+    observed = replace(
+        laptop(),
+        cgroup_ids=(("/byway.slice", 7), ("/a.slice", 8)),
+        tunnels=(Tunnel(TUNNEL.index, 0, ("198.51.100.7/32",)),),
+        host_addresses=(("h.example", "192.0.2.9/32"),),
+    )
+    desired = desire(Config(profiles=(DEFAULT,), traffic=traffic))
+    made = next(o.table for o in plan(desired, observed) if isinstance(o, ReplaceTable))
+    text = render_table(made)
+    if update_expected:
+        GOLDEN_TRAFFIC.write_text(text)
+    assert text == GOLDEN_TRAFFIC.read_text()
 
 
 def test_deepest_slice_is_asked_first() -> None:
