@@ -1,0 +1,112 @@
+"""The API on its real socket: who may do what, by curl, and what it then does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from booted.laptop import LISTED, RUNNING
+from booted.topology import LISTED_PORT, seen_from
+
+if TYPE_CHECKING:
+    from booted.laptop import Byway
+    from booted.machine import Machine
+    from booted.topology import Topology
+
+pytestmark = pytest.mark.one_release
+
+SOCKET = "/run/byway/byway.sock"
+REAL = "/opt/app/real"
+
+
+def ask(
+    machine: Machine, path: str, *options: str, user: str | None = None
+) -> tuple[int, Any, str]:
+    """A request by curl; its status, what it answers (JSON if it is), and its ETag."""
+    command = [
+        *("curl", "-sS", "-m", "10", "--unix-socket", SOCKET),
+        *("-w", "\\n%{http_code} %header{etag}", *options, f"http://localhost{path}"),
+    ]
+    become = ["runuser", "-u", user, "--"] if user else []  # with all of the user's groups
+    shown = machine.run([*become, *command]).stdout
+    body, _, last = shown.rpartition("\n")
+    status, _, etag = last.partition(" ")
+    try:
+        return int(status), json.loads(body), etag
+    except ValueError:
+        return int(status), body, etag
+
+
+def test_everybody_reads_and_few_write(machine: Machine, running: Byway) -> None:
+    """Root and the group byway may; the journal says who did."""
+    add = ("-X", "POST", "-H", "Content-Type: application/json", "-d", json.dumps({"app": REAL}))
+    status, state, _ = ask(machine, "/state", user="alice")
+    assert (status, state["state"]) == (200, "active")
+    status, shown, _ = ask(machine, "/api/v1/status", user="alice")
+    assert status == 200
+    assert shown["in_sync"]
+    status, problem, _ = ask(machine, "/api/v1/apps", *add, user="alice")
+    assert status == 403, problem
+    assert REAL not in machine.get("/etc/byway/byway.toml")
+    machine.run("gpasswd -a bob byway")
+    try:
+        status, told, _ = ask(machine, "/api/v1/apps", *add, user="bob")
+        assert status in (200, 201), told
+    finally:
+        machine.run("gpasswd -d bob byway")
+    running.settle("len($['apps']) == 2")
+    assert seen_from(machine, [REAL], port=LISTED_PORT) == "wwan0"
+    log = machine.run(["journalctl", "-b", "-u", "byway", "-o", "json", "-n", "200"]).stdout
+    assert '"BYWAY_PEER_UID":"1001"' in log.replace(" ", ""), log[-3000:]
+    status, told, _ = ask(machine, f"/api/v1/apps?app={REAL}", "-X", "DELETE")
+    assert status == 200, told
+    running.settle("len($['apps']) == 1")
+    assert seen_from(machine, [REAL]) == "vpn"
+
+
+def test_the_command_line_uses_it(machine: Machine, running: Byway) -> None:
+    """`byway add` and `byway plan`, the second one for everybody."""
+    running.run(f"add {REAL}")
+    running.settle("len($['apps']) == 2")
+    assert seen_from(machine, [REAL], port=LISTED_PORT) == "wwan0"
+    assert machine.run(["byway", "plan"], user="alice").stdout.strip()
+    running.run(f"remove {REAL}")
+    running.settle("len($['apps']) == 1")
+
+
+def test_a_change_that_is_not_confirmed_is_taken_back(machine: Machine, running: Byway) -> None:
+    """On the server: who asked for it may have lost the line meanwhile."""
+    text = RUNNING.replace("]", f', "{REAL}"]')
+    machine.put("/run/new.toml", text)
+    put = ("-T", "/run/new.toml")
+    _, _, etag = ask(machine, "/api/v1/config")
+    status, told, _ = ask(machine, "/api/v1/config?dry_run=1", *put, "-H", f"If-Match: {etag}")
+    assert status == 200, told
+    assert machine.get("/etc/byway/byway.toml") == RUNNING
+    status, told, _ = ask(machine, "/api/v1/config?confirm=3", *put, "-H", f"If-Match: {etag}")
+    assert status == 200, told
+    assert machine.get("/etc/byway/byway.toml") == text
+    machine.wait_until(f"open('/etc/byway/byway.toml').read() == {RUNNING!r}", timeout=20)
+    running.settle("len($['apps']) == 1")
+    status, told, _ = ask(machine, "/api/v1/config", *put, "-H", 'If-Match: "other"')
+    assert status == 412, told
+
+
+def test_the_socket_goes_with_the_service(
+    machine: Machine, topology: Topology, byway: Byway
+) -> None:
+    """It is there as soon as the service is, and not after it was stopped."""
+    assert topology
+    byway.configure(f'interface = "wwan0"\napps = ["{LISTED}"]\n')
+    byway.start()
+    assert ask(machine, "/state")[0] == 200
+    events = machine.spawn(
+        ["curl", "-sSN", "--unix-socket", SOCKET, "http://localhost/events"], user="alice"
+    )
+    events.wait_for("event: state")
+    byway.stop()
+    machine.wait_until("not __import__('os').path.exists('/run/byway/byway.sock')", timeout=10)
+    events.wait(10)
+    assert machine.run("systemctl --failed --no-legend").stdout == ""
