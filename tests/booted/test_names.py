@@ -1,0 +1,72 @@
+"""DNS of what is listed: asked of the direct link's server, also by way of a stub resolver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from booted.laptop import RUNNING
+from booted.topology import way_of
+
+if TYPE_CHECKING:
+    from booted.laptop import Byway
+    from booted.machine import Machine, Process
+
+pytestmark = pytest.mark.one_release
+
+SERVER = """
+import socket, sys
+name, *addresses = sys.argv[1:]
+kinds = {True: socket.AF_INET6, False: socket.AF_INET}
+sockets = [socket.socket(kinds[":" in address], socket.SOCK_DGRAM) for address in addresses]
+for server, address in zip(sockets, addresses):
+    server.bind((address, 53))
+print("ready", flush=True)
+import select
+while True:
+    for server in select.select(sockets, [], [])[0]:
+        _, peer = server.recvfrom(512)
+        server.sendto(f"{name} {peer[0]}".encode(), peer)
+"""
+QUESTION = """
+import socket, sys
+kind = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(kind, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(3)
+    asking.connect((sys.argv[1], 53))
+    asking.send(b"?")
+    print(asking.recv(512).decode())
+"""
+IN_SLICE = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice"]
+SETTING = "/proc/sys/net/ipv4/conf/wwan0/route_localnet"
+
+
+def serve(machine: Machine, name: str, *addresses: str, namespace: str = "") -> Process:
+    """Start a server that answers with its name and who asked."""
+    enter = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
+    server = machine.spawn([*enter, "python3", "-c", SERVER, name, *addresses])
+    server.wait_for("ready")
+    return server
+
+
+def test_the_direct_links_server_is_asked(machine: Machine, running: Byway) -> None:
+    """Others ask the stub as ever, and what byway has set goes with it."""
+    own = serve(machine, "own", "10.64.0.1", "2001:db8:2::1", namespace="isp")
+    stub = serve(machine, "stub", "127.0.0.53")
+    before = machine.get(SETTING)
+    running.configure(RUNNING + '[direct]\ndns = ["10.64.0.1", "2001:db8:2::1"]\n')
+    running.settle("$['profiles'][0]['dns'] == ['10.64.0.1', '2001:db8:2::1']")
+    for address in ("127.0.0.53", "198.51.100.10", "2001:db8:f::10"):
+        told = machine.run([*IN_SLICE, "python3", "-c", QUESTION, address]).stdout.split()
+        assert told[0] == "own", (address, told)
+        assert way_of(told[1]) == "wwan0"
+    others = machine.run(["python3", "-c", QUESTION, "127.0.0.53"]).stdout
+    assert others == "stub 127.0.0.1\n"
+    running.configure(RUNNING)
+    running.settle("$['profiles'][0]['dns'] == 'system'")
+    told = machine.run([*IN_SLICE, "python3", "-c", QUESTION, "127.0.0.53"]).stdout
+    assert told == "stub 127.0.0.1\n"
+    assert machine.get(SETTING) == before
+    own.stop()
+    stub.stop()
