@@ -75,7 +75,7 @@ def make_world(root: Path, limits: Limits) -> World:
     configuration = Configuration(root)
 
     def load() -> Desired:
-        return configuration.preview(configuration.read().main.text)
+        return configuration.preview({})
 
     seen = (root / "seen").open("w", buffering=1)
 

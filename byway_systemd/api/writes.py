@@ -14,15 +14,15 @@ from byway_systemd.core.parse import parse_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from byway_systemd.api.configuration import Snapshot
+    from byway_systemd.api.configuration import Snapshot, Texts
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Service
 
 _MOST_APPS = 100  # in one request
 
 
-async def change(service: Service, request: Request, edit: Callable[[Snapshot], str]) -> Response:
-    """Answer a request that edits the main file's text, with the tag that it has then."""
+async def change(service: Service, request: Request, edit: Callable[[Snapshot], Texts]) -> Response:
+    """Answer a request that edits the files' texts, with the tag that they have then."""
     result = await service.changes.change(Terms.of(request), edit)
     headers = {"ETag": service.configuration.read().tag}
     return answer(result, result.get("code", 200), headers)
@@ -34,11 +34,11 @@ async def post_apps(service: Service, request: Request) -> Response:
 
     apps, profile = _read_apps(request.json())
 
-    def edit(snapshot: Snapshot) -> str:
+    def edit(snapshot: Snapshot) -> Texts:
         text = _valid_text(snapshot)
         for app in apps:
             text = add_app(text, app, profile)
-        return text
+        return {snapshot.main.name: text}
 
     return await change(service, request, edit)
 
@@ -49,11 +49,11 @@ async def delete_apps(service: Service, request: Request) -> Response:
 
     apps, _ = _read_apps(request.all("app") or request.json())
 
-    def edit(snapshot: Snapshot) -> str:
+    def edit(snapshot: Snapshot) -> Texts:
         text = _valid_text(snapshot)
         for app in apps:
             text = remove_app(text, app)
-        return text
+        return {snapshot.main.name: text}
 
     return await change(service, request, edit)
 
@@ -71,7 +71,7 @@ async def put_config(service: Service, request: Request) -> Response:
         except UnicodeDecodeError as error:
             detail = f"not UTF-8 at byte {error.start}"
             raise ProblemError(400, detail, "send it as UTF-8", key="body") from None
-    return await change(service, request, lambda _: text)
+    return await change(service, request, lambda snapshot: {snapshot.main.name: text})
 
 
 async def post_apply(service: Service, request: Request) -> Response:

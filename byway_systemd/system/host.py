@@ -79,7 +79,8 @@ class Host:
         """Replace the main file, keeping links to it and its mode."""
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
-        Configuration(self._root, self._main).write(text)
+        configuration = Configuration(self._root, self._main)
+        configuration.write({configuration.name: text})
 
     def candidates(self) -> dict[str, Any]:
         """Look at what runs and at the network, which needs no root."""
