@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,11 +77,17 @@ def _rendered(service: Service, name: str, make: Callable[[], Any]) -> Response:
     return Response(200, service.rendered.get(name, service.engine, make))
 
 
-async def get_config(service: Service, request: Request) -> Response:
-    """Return the configuration's files, or as TOML the main one."""
-    snapshot = service.configuration.read()
+async def show_files(service: Service, request: Request) -> Snapshot:
+    """Return the files as they are, to those who may read them."""
+    snapshot = await asyncio.to_thread(service.configuration.read)
     if not snapshot.public:
         await service.authority.require(request.peer)
+    return snapshot
+
+
+async def get_config(service: Service, request: Request) -> Response:
+    """Return the configuration's files, or as TOML the main one."""
+    snapshot = await show_files(service, request)
     headers = {"ETag": snapshot.tag}
     if tag_matches(request.headers.get("if-none-match", ""), snapshot.tag):
         return Response(304, headers=headers)

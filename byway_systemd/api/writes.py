@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from byway_systemd.api.changes import Terms
 from byway_systemd.api.message import JSON_TYPE, Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
+from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import parse_config
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Service
 
+T = TypeVar("T")
 _MOST_APPS = 100  # in one request
+_MOST_PROBLEMS = 20  # that one answer names
 
 
 async def change(service: Service, request: Request, edit: Callable[[Snapshot], Texts]) -> Response:
@@ -26,6 +30,30 @@ async def change(service: Service, request: Request, edit: Callable[[Snapshot], 
     result = await service.changes.change(Terms.of(request), edit)
     headers = {"ETag": service.configuration.read().tag}
     return answer(result, result.get("code", 200), headers)
+
+
+def read_values(key: str, value: Any, read: Callable[[object], T]) -> tuple[T, ...]:
+    """Return what ``read`` makes of a value or of those of a list, each once.
+
+    Raises ConfigError with those that are refused, by ``key`` and number.
+    """
+    found: dict[T, None] = {}
+    problems: list[Problem] = []
+    elements = value if isinstance(value, list) else [value]
+    for index, element in enumerate(elements):
+        try:
+            if isinstance(element, bool) or not isinstance(element, str | int):
+                shown = json.dumps(element)
+                raise RefusedError(f"not a text: {shown:.40}", "write it in quotes")
+            found[read(element)] = None
+        except RefusedError as error:
+            place = f"{key}[{index}]" if isinstance(value, list) else key
+            problems.append(Problem("request", 0, place, str(error), error.remedy))
+            if len(problems) == _MOST_PROBLEMS:
+                break
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(found)
 
 
 async def post_apps(service: Service, request: Request) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
+from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
 
@@ -124,7 +126,7 @@ def bypass_add(context: Context, arguments: Namespace) -> ExitCode:
     """Add destinations to the list."""
     from byway_systemd.core.bypass import add_destinations  # noqa: PLC0415
 
-    _require_root(context, "bypass add")
+    require_root(context, "bypass add")
     values = _parse(arguments.destinations)
     added: tuple[str, ...] = ()
 
@@ -133,10 +135,13 @@ def bypass_add(context: Context, arguments: Namespace) -> ExitCode:
         text, added = add_destinations(text, values)
         return text
 
-    _change_list(context, change)
+    if (before := ask_daemon(context, "GET", "/bypass")) is not None:
+        require_daemon(ask_daemon(context, "POST", "/bypass", values))
+        added = tuple(value for value in values if value not in set(before))
+    else:
+        _change_list(context, change)
     for value in values:
         write(f"{'added' if value in added else 'in the list already:'} {value}")
-    _tell_if_stopped(context)
     return ExitCode.OK
 
 
@@ -144,22 +149,26 @@ def bypass_remove(context: Context, arguments: Namespace) -> ExitCode:
     """Remove destinations from the list."""
     from byway_systemd.core.bypass import remove_destinations  # noqa: PLC0415
 
-    _require_root(context, "bypass remove")
+    require_root(context, "bypass remove")
     values = _parse(arguments.destinations)
-    _change_list(context, lambda text: remove_destinations(text, values))
+    query = urlencode([("destination", value) for value in values])
+    if ask_daemon(context, "DELETE", f"/bypass?{query}") is None:
+        _change_list(context, lambda text: remove_destinations(text, values))
     for value in values:
         write(f"removed {value}")
-    _tell_if_stopped(context)
     return ExitCode.OK
 
 
 def bypass_clear(context: Context, _arguments: Namespace) -> ExitCode:
     """Empty the list; what the configuration lists stays."""
-    _require_root(context, "bypass clear")
-    _change_list(context, lambda _: "")
+    require_root(context, "bypass clear")
+    if ask_daemon(context, "DELETE", "/bypass") is None:
+        _change_list(context, lambda _: "")
+    if not context.is_root:  # the configuration may not be for everybody to read
+        write("cleared")
+        return ExitCode.OK
     left = len(context.config().traffic.force_direct.destinations)
     write("cleared" + (f"; {left} in the configuration stay" if left else ""))
-    _tell_if_stopped(context)
     return ExitCode.OK
 
 
@@ -175,6 +184,7 @@ def _change_list(context: Context, change: Callable[[str], str]) -> None:
         return changed
 
     context.change_bypass(checked)
+    _tell_if_stopped(context)
 
 
 def _parse(texts: list[str]) -> tuple[str, ...]:

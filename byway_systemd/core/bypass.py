@@ -47,13 +47,21 @@ def add_destinations(text: str, values: tuple[str, ...]) -> tuple[str, tuple[str
 
 def remove_destinations(text: str, values: tuple[str, ...]) -> str:
     """Return the list's text without ``values``; raise NotFoundError, and then nothing goes."""
-    missing = set(values) - set(list_destinations(text))
+    unwanted = frozenset(values)
+    missing = unwanted - set(list_destinations(text))
     if missing:
         raise NotFoundError(
             f"not in the list: {', '.join(sorted(missing))} (see byway bypass list)"
         )
     lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if _destination(line) not in values)
+    return "".join(line for line in lines if _destination(line) not in unwanted)
+
+
+def keep_destinations(text: str, values: tuple[str, ...]) -> str:
+    """Return the list's text with those of its destinations that are among ``values``."""
+    wanted = {"", *values}
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if _destination(line) in wanted)
 
 
 def _destination(line: str) -> str:
