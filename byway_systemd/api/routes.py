@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import bypass, events, reads, writes
+from byway_systemd.api import bypass, events, reads, traffic, writes
 from byway_systemd.api.changes import TERMS
 from byway_systemd.api.limits import MOST_BODY, SMALL_BODY
 from byway_systemd.api.problem import ProblemError
@@ -73,6 +73,8 @@ ROUTES: tuple[Route, ...] = (
     # Without a body: one that names some destinations would clear all of them.
     _change("DELETE", "/bypass", bypass.delete_bypass, "destination", most_body=0),
     _change("DELETE", "/bypass/{prefix}", bypass.delete_one, most_body=0),
+    Route("GET", "/api/v1/traffic/mode", traffic.get_mode),
+    _change("PUT", "/api/v1/traffic/mode", traffic.put_mode),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

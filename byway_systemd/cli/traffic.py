@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
 from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root
 from byway_systemd.core.apps import RefusedError
-from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
+from byway_systemd.core.errors import ConfigError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -31,20 +31,23 @@ def mode(context: Context, arguments: Namespace) -> ExitCode:
         else:
             write(f"{found}: {found.meaning}")
         return ExitCode.OK
-    _require_root(context, "mode")
+    require_root(context, "mode")
     wanted = Mode(arguments.mode)
-    if arguments.runtime:
+    body = {"mode": wanted, "runtime": arguments.runtime}
+    alone = ask_daemon(context, "PUT", "/api/v1/traffic/mode", body) is None
+    if alone and arguments.runtime:
         _set_runtime_mode(context, wanted)
-    else:
+    elif alone:
         _set_mode(context, wanted)
     write(f"{wanted}: {wanted.meaning}{' (until the next boot)' if arguments.runtime else ''}")
-    _tell_if_stopped(context)
+    if alone:
+        _tell_if_stopped(context)
     return ExitCode.OK
 
 
 def _set_mode(context: Context, wanted: str) -> None:
     """Write the mode into the main file, and take away what was set for this boot."""
-    from byway_systemd.core.edit import set_mode  # noqa: PLC0415
+    from byway_systemd.core.edit import refuse_other_mode, set_mode  # noqa: PLC0415
     from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
 
     path = context.config_path()
@@ -52,31 +55,25 @@ def _set_mode(context: Context, wanted: str) -> None:
     files = [file for file in _files(context) if file.name != context.runtime_mode_name]
     changed = ConfigFile(str(path), set_mode(text, wanted))
     others = files[1:] if path.exists() else files  # the main file is the first
-    _check_mode((changed, *others), wanted)
+    refuse_other_mode((changed, *others), wanted)
     context.write_config(changed.text)
     context.write_runtime_mode("")
 
 
 def _set_runtime_mode(context: Context, wanted: str) -> None:
+    from byway_systemd.core.edit import (  # noqa: PLC0415
+        refuse_other_mode,
+        render_runtime_mode,
+    )
     from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
 
     name = context.runtime_mode_name
     if not name:
         raise UsageError("--runtime needs /etc/byway (leave --config FILE out, or change the file)")
-    text = f'# Set by byway mode --runtime, until the next boot.\n[traffic]\nmode = "{wanted}"\n'
+    text = render_runtime_mode(wanted)
     others = [file for file in _files(context) if file.name != name]
-    _check_mode((*others, ConfigFile(name, text)), wanted)
+    refuse_other_mode((*others, ConfigFile(name, text)), wanted)
     context.write_runtime_mode(text)
-
-
-def _check_mode(files: tuple[ConfigFile, ...], wanted: str) -> None:
-    """Refuse what would not be valid, or would change nothing."""
-    from byway_systemd.core.parse import parse_config  # noqa: PLC0415
-
-    found = parse_config(files).traffic.mode
-    if found != wanted:
-        last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
-        raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
 
 
 def candidates(context: Context, arguments: Namespace) -> ExitCode:
@@ -209,8 +206,3 @@ def _files(context: Context) -> tuple[ConfigFile, ...]:
 def _tell_if_stopped(context: Context) -> None:
     if not context.daemon_pid():
         write_error("byway does not run: it takes effect at the next start")
-
-
-def _require_root(context: Context, verb: str) -> None:
-    if not context.is_root:
-        raise RootNeededError(f"byway {verb} needs root (use sudo byway {verb})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 import tomlkit.exceptions
@@ -10,6 +10,10 @@ import tomlkit.exceptions
 from byway_systemd.core.apps import App, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import NotFoundError, UsageError
+from byway_systemd.core.parse import parse_config
+
+if TYPE_CHECKING:
+    from byway_systemd.core.parse import ConfigFile
 
 
 def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
@@ -71,6 +75,19 @@ def set_mode(text: str, mode: str) -> str:
         raise UsageError("traffic is not a table in this file (byway config check)")
     traffic["mode"] = mode
     return _with_line_ends_of(text, tomlkit.dumps(document))
+
+
+def render_runtime_mode(mode: str) -> str:
+    """Return the text of the drop-in that sets the mode until the next boot."""
+    return f'# Set by byway mode --runtime, until the next boot.\n[traffic]\nmode = "{mode}"\n'
+
+
+def refuse_other_mode(files: tuple[ConfigFile, ...], mode: str) -> None:
+    """Refuse files that are not valid, or of which another one sets the mode."""
+    found = parse_config(files).traffic.mode
+    if found != mode:
+        last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
+        raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
 
 
 def _with_line_ends_of(before: str, after: str) -> str:
