@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from byway_systemd.api.message import Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
+from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
+from byway_systemd.core.parse import parse_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
+    from byway_systemd.core.traffic import Traffic
 
 _DESCRIPTION = Path(__file__).with_name("openapi.json")
 TOML_TYPE = "application/toml"
@@ -83,6 +86,15 @@ async def show_files(service: Service, request: Request) -> Snapshot:
     if not snapshot.public:
         await service.authority.require(request.peer)
     return snapshot
+
+
+def read_traffic(snapshot: Snapshot) -> Traffic:
+    """Return what the files say; those that are refused say nothing."""
+    try:
+        return parse_config(snapshot.files_with({})).traffic
+    except ConfigError as error:
+        first = error.problems[0]
+        raise ProblemError(409, str(first), first.remedy, key=first.key) from None
 
 
 async def get_config(service: Service, request: Request) -> Response:

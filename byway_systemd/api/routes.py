@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import bypass, events, reads, traffic, writes
+from byway_systemd.api import bypass, events, overrides, reads, traffic, writes
 from byway_systemd.api.changes import TERMS
 from byway_systemd.api.limits import MOST_BODY, SMALL_BODY
 from byway_systemd.api.problem import ProblemError
@@ -75,6 +75,9 @@ ROUTES: tuple[Route, ...] = (
     _change("DELETE", "/bypass/{prefix}", bypass.delete_one, most_body=0),
     Route("GET", "/api/v1/traffic/mode", traffic.get_mode),
     _change("PUT", "/api/v1/traffic/mode", traffic.put_mode),
+    Route("GET", "/api/v1/traffic/overrides", overrides.get_overrides),
+    _change("PUT", "/api/v1/traffic/overrides", overrides.put_overrides),
+    _change("PATCH", "/api/v1/traffic/overrides", overrides.patch_overrides),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

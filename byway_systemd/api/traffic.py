@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.message import answer
 from byway_systemd.api.problem import ProblemError
-from byway_systemd.api.reads import show_files
+from byway_systemd.api.reads import read_traffic, show_files
 from byway_systemd.api.writes import change
-from byway_systemd.core.errors import ConfigError
-from byway_systemd.core.parse import parse_config
 from byway_systemd.core.traffic import Mode
 
 if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot, Texts
     from byway_systemd.api.message import Request, Response
     from byway_systemd.api.service import Service
-    from byway_systemd.core.traffic import Traffic
 
 
 async def get_mode(service: Service, request: Request) -> Response:
     """Return the mode as the files have it, and whether it is for this boot only."""
     snapshot = await show_files(service, request)
-    traffic = await asyncio.to_thread(_read_traffic, snapshot)
+    traffic = await asyncio.to_thread(read_traffic, snapshot)
     result = {
         "mode": str(traffic.mode),
         "meaning": traffic.mode.meaning,
@@ -56,15 +53,6 @@ async def put_mode(service: Service, request: Request) -> Response:
         return texts
 
     return await change(service, request, edit)
-
-
-def _read_traffic(snapshot: Snapshot) -> Traffic:
-    """Return what the files say; those that are refused say nothing."""
-    try:
-        return parse_config(snapshot.files_with({})).traffic
-    except ConfigError as error:
-        first = error.problems[0]
-        raise ProblemError(409, str(first), first.remedy, key=first.key) from None
 
 
 def _read_mode(value: Any) -> tuple[Mode, bool]:

@@ -12,6 +12,7 @@ from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import parse_config
+from byway_systemd.core.traffic import split_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,20 +33,23 @@ async def change(service: Service, request: Request, edit: Callable[[Snapshot], 
     return answer(result, result.get("code", 200), headers)
 
 
-def read_values(key: str, value: Any, read: Callable[[object], T]) -> tuple[T, ...]:
+def read_values(
+    key: str, value: Any, read: Callable[[object], T], *, splits: bool = False
+) -> tuple[T, ...]:
     """Return what ``read`` makes of a value or of those of a list, each once.
 
-    Raises ConfigError with those that are refused, by ``key`` and number.
+    With ``splits`` a text may hold several, as in the configuration. Raises ConfigError with those
+    that are refused, by ``key`` and number.
     """
     found: dict[T, None] = {}
     problems: list[Problem] = []
     elements = value if isinstance(value, list) else [value]
+    if splits and isinstance(value, str):
+        elements = split_values(value)
     for index, element in enumerate(elements):
         try:
-            if isinstance(element, bool) or not isinstance(element, str | int):
-                shown = json.dumps(element)
-                raise RefusedError(f"not a text: {shown:.40}", "write it in quotes")
-            found[read(element)] = None
+            for part in _split(element) if splits else (element,):
+                found[_read_value(part, read)] = None
         except RefusedError as error:
             place = f"{key}[{index}]" if isinstance(value, list) else key
             problems.append(Problem("request", 0, place, str(error), error.remedy))
@@ -54,6 +58,16 @@ def read_values(key: str, value: Any, read: Callable[[object], T]) -> tuple[T, .
     if problems:
         raise ConfigError(tuple(problems))
     return tuple(found)
+
+
+def _split(element: Any) -> list[Any]:
+    return (split_values(element) if isinstance(element, str) else []) or [element]
+
+
+def _read_value(value: Any, read: Callable[[object], T]) -> T:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RefusedError(f"not a text: {json.dumps(value):.40}", "write it in quotes")
+    return read(value)
 
 
 async def post_apps(service: Service, request: Request) -> Response:
