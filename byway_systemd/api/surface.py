@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from byway_systemd.api.candidates import Running
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
@@ -33,6 +34,7 @@ class Outlet:
     identify: Callable[[socket.socket], Peer]
     authority: Authority
     configuration: Configuration
+    observe_running: Callable[[], Running]
     version: str = ""
     limits: Limits = field(default_factory=Limits)
 
@@ -104,6 +106,7 @@ class Surface:
         loop.add_reader(listener.fileno(), self._accept, outlet, changes, listener)
 
     def _make_server(self, outlet: Outlet, changes: Changes) -> Server:
+        from byway_systemd.api.candidates import Candidates  # noqa: PLC0415
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Rendered, Service  # noqa: PLC0415
 
@@ -114,6 +117,7 @@ class Surface:
             changes,
             hub,
             Rendered(),
+            Candidates(outlet.observe_running),
             outlet.authority,
             outlet.version,
         )
