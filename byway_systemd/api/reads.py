@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = Path(__file__).with_name("openapi.json")
 TOML_TYPE = "application/toml"
+# The line that a settings page shows of the traffic section.
+_LINE = (
+    "mode", "applied_mode", "bypass_routes", "override_count", "resolved_cgroups",
+    "cgroup_warnings",
+)  # fmt: skip
 _LARGEST_PID = 2**22  # PID_MAX_LIMIT in include/linux/threads.h
 _LONGEST_NAME = 255
 
@@ -42,6 +47,9 @@ def build_state(engine: Engine, version: str) -> dict[str, Any]:
         "links": {
             profile["name"]: {"link": profile["link"], "state": profile["state"]}
             for profile in status.get("profiles", [])
+        },
+        "traffic": {
+            name: value for name, value in status.get("traffic", {}).items() if name in _LINE
         },
         "warnings": len(status.get("warnings", [])),
         "config_problems": status.get("config_problems", []),

@@ -85,7 +85,10 @@ class Surface:
         if self._hub and self._outlet:
             state = build_state(self._engine, self._outlet.version)
             if state != self._state:
-                self._state = state
+                before, self._state = self._state, state
+                modes = [_modes(one) for one in (before, state)]
+                if before and modes[0] != modes[1]:
+                    self._hub.publish("mode", modes[1])
                 self._hub.publish("state", state)
 
     def note_loaded(self) -> None:
@@ -122,3 +125,8 @@ class Surface:
             outlet.version,
         )
         return Server(service, outlet.identify, outlet.limits)
+
+
+def _modes(state: JsonObject) -> JsonObject:
+    """Return the mode that is asked for and the one that is in force."""
+    return {name: state["traffic"].get(name) for name in ("mode", "applied_mode")} if state else {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from api.test_cli import byway
+from api.test_events import listening
 from served import CONFIG, NOBODY, Served, until
 
 from byway_systemd.core.errors import UsageError
@@ -53,6 +54,29 @@ def test_dry_run_and_tags(served: Served) -> None:
     done = served.ask("PUT", MODE, body, {"If-Match": tag})
     assert done.json["applied"] == dry.json["plan"]
     assert served.ask("PUT", MODE, body, {"If-Match": tag}).status == 412
+
+
+def test_state_has_the_line_(served: Served) -> None:
+    served.ask("POST", "/bypass", ["192.0.2.0/24", "192.0.2.1", "relay.example"])
+    body = {"force_vpn": {"uids": [5], "cgroups": ["/a.slice"], "destinations": "a.example"}}
+    served.ask("PUT", "/api/v1/traffic/overrides", body)
+    line = served.get("/state")["traffic"]
+    assert "/a.slice: there is no such cgroup" in line.pop("cgroup_warnings")[0]
+    assert line == {
+        "mode": "bypass",
+        "applied_mode": "bypass",
+        "bypass_routes": 2,
+        "override_count": 3,
+        "resolved_cgroups": 0,
+    }
+
+
+def test_mode_is_an_event(served: Served) -> None:
+    with listening(served) as listener:
+        assert listener.next()[0] == "state"
+        served.ask("PUT", MODE, {"mode": "direct", "runtime": True})
+        assert listener.until("mode") == {"mode": "direct", "applied_mode": "direct"}
+        assert listener.until("state")["traffic"]["mode"] == "direct"
 
 
 BAD: list[tuple[Any, str]] = [
