@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError
@@ -31,6 +32,7 @@ def parse_destinations(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)  # whoever asks for it again and again
 def list_destinations(text: str) -> tuple[str, ...]:
     """Return the destinations of a list, in its order; its lines must be valid."""
     return tuple(value for line in text.splitlines() if (value := _destination(line)))

@@ -61,6 +61,8 @@ class Entry:
     value: Any
 
 
+# A second for a list of 100,000 destinations, and what is put in force has been looked at before.
+@lru_cache(maxsize=2)
 def parse_config(files: tuple[ConfigFile, ...]) -> Config:
     """Return the configuration of ``files``; raise ConfigError with every problem found."""
     entries: list[Entry] = []

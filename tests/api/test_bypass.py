@@ -14,6 +14,7 @@ from served import CONFIG, GROUP, NOBODY, Served, serve, until
 
 from byway_systemd.core.bypass import HEADING
 from byway_systemd.core.errors import NotFoundError, UsageError
+from byway_systemd.core.parse import ConfigFile, parse_config
 
 LIST = "var/lib/byway/bypass.list"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
@@ -231,3 +232,13 @@ def test_commands_go_through_the_daemon(
     assert destinations(served) == ["2001:db8::/48"]
     assert byway(served.root, "bypass", "clear") == 0
     assert destinations(served) == []
+
+
+def test_what_was_looked_at_is_not_read_again() -> None:
+    """What a change has checked in a thread costs the loop nothing when it is put in force."""
+    text = "".join(f"10.0.{n >> 8}.{n & 255}\n" for n in range(1000))
+
+    def files() -> tuple[ConfigFile, ...]:
+        return ConfigFile("main", ""), ConfigFile("list", "".join(list(text)), is_list=True)
+
+    assert parse_config(files()) is parse_config(files())
