@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.message import answer
 from byway_systemd.api.problem import ProblemError
-from byway_systemd.api.reads import show_files
 from byway_systemd.api.writes import change, read_values
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.bypass import (
@@ -32,9 +31,9 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
-async def get_bypass(service: Service, request: Request) -> Response:
+async def get_bypass(service: Service, _request: Request) -> Response:
     """Return the list; what the configuration lists beside it is not in it."""
-    snapshot = await show_files(service, request)
+    snapshot = await asyncio.to_thread(service.configuration.read)
     try:
         found = await asyncio.to_thread(list_destinations, _text_of(snapshot))
     except RefusedError as error:

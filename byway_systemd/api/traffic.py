@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.message import answer
 from byway_systemd.api.problem import ProblemError
-from byway_systemd.api.reads import read_traffic, show_files
+from byway_systemd.api.reads import read_traffic
 from byway_systemd.api.writes import change
 from byway_systemd.core.traffic import Mode
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from byway_systemd.api.service import Service
 
 
-async def get_mode(service: Service, request: Request) -> Response:
+async def get_mode(service: Service, _request: Request) -> Response:
     """Return the mode as the files have it, and whether it is for this boot only."""
-    snapshot = await show_files(service, request)
+    snapshot = await asyncio.to_thread(service.configuration.read)
     traffic = await asyncio.to_thread(read_traffic, snapshot)
     result = {
         "mode": str(traffic.mode),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
 from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root
 from byway_systemd.core.apps import RefusedError
-from byway_systemd.core.errors import ConfigError, ExitCode, UsageError
+from byway_systemd.core.errors import ConfigError, ExitCode, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.cli.context import Context
     from byway_systemd.core.parse import ConfigFile
+
+_AT_ONCE = 50  # of the longest names, in the head of one request
 
 
 def mode(context: Context, arguments: Namespace) -> ExitCode:
@@ -148,12 +149,27 @@ def bypass_remove(context: Context, arguments: Namespace) -> ExitCode:
 
     require_root(context, "bypass remove")
     values = _parse(arguments.destinations)
-    query = urlencode([("destination", value) for value in values])
-    if ask_daemon(context, "DELETE", f"/bypass?{query}") is None:
+    if not _remove_by_daemon(context, values):
         _change_list(context, lambda text: remove_destinations(text, values))
     for value in values:
         write(f"removed {value}")
     return ExitCode.OK
+
+
+def _remove_by_daemon(context: Context, values: tuple[str, ...]) -> bool:
+    """Let the daemon take destinations off the list; return whether there is one."""
+    from urllib.parse import urlencode  # noqa: PLC0415
+
+    before = ask_daemon(context, "GET", "/bypass")
+    if before is None:
+        return False
+    if missing := set(values) - set(before):  # before any of many requests
+        names = ", ".join(sorted(missing))
+        raise NotFoundError(f"not in the list: {names} (see byway bypass list)")
+    for start in range(0, len(values), _AT_ONCE):
+        part = [("destination", value) for value in values[start : start + _AT_ONCE]]
+        require_daemon(ask_daemon(context, "DELETE", f"/bypass?{urlencode(part)}"))
+    return True
 
 
 def bypass_clear(context: Context, _arguments: Namespace) -> ExitCode:

@@ -230,6 +230,13 @@ def test_commands_go_through_the_daemon(
         byway(served.root, "bypass", "remove", "192.0.2.1", "192.0.2.9")
     assert byway(served.root, "bypass", "remove", "192.0.2.1", "relay.example") == 0
     assert destinations(served) == ["2001:db8::/48"]
+    many = [f"192.0.2.{n}" for n in range(1, 120)]
+    byway(served.root, "bypass", "add", *many)
+    with pytest.raises(NotFoundError):
+        byway(served.root, "bypass", "remove", *many, "192.0.2.200")
+    assert len(destinations(served)) == 120
+    byway(served.root, "bypass", "remove", *many)
+    assert destinations(served) == ["2001:db8::/48"]
     assert byway(served.root, "bypass", "clear") == 0
     assert destinations(served) == []
 

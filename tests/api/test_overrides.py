@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from typing import Any
 
 import pytest
-from served import CONFIG, Served, until
+from served import CONFIG, NOBODY, Served, until
 
 OVERRIDES = "/api/v1/traffic/overrides"
 NONE = {
@@ -150,3 +151,14 @@ def test_files_that_are_refused(served: Served) -> None:
     assert served.ask("GET", OVERRIDES).status == 409
     assert served.ask("PUT", OVERRIDES, SOME).json["key"] == "apps"
     assert served.config.read_text() == "apps = 1\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
+def test_files_that_are_not_for_everybody(served: Served) -> None:
+    """The mode and the list are told to everybody; what else the files hold is not."""
+    served.config.chmod(0o600)
+    url = "http://localhost"
+    assert served.curl(f"{url}{OVERRIDES}", uid=NOBODY).status == 403
+    assert served.curl(f"{url}/bypass", uid=NOBODY).json == []
+    assert served.curl(f"{url}/api/v1/traffic/mode", uid=NOBODY).json["mode"] == "bypass"
+    assert served.get(OVERRIDES) == NONE
