@@ -25,6 +25,7 @@ from byway_systemd.api.peer import Authority, Peer
 from byway_systemd.api.surface import Outlet
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
+from byway_systemd.system.candidates import observe_running
 from byway_systemd.system.configuration import Configuration
 from byway_systemd.system.files import write_atomically
 
@@ -75,7 +76,7 @@ def make_world(root: Path, limits: Limits) -> World:
     configuration = Configuration(root)
 
     def load() -> Desired:
-        return configuration.preview(configuration.read().main.text)
+        return configuration.preview({})
 
     seen = (root / "seen").open("w", buffering=1)
 
@@ -100,7 +101,9 @@ def make_world(root: Path, limits: Limits) -> World:
         watch=lambda _: None,
         publish=lambda status: write_atomically(root / "status.json", json.dumps(status)),
         notify=lambda **fields: write_atomically(root / "told", json.dumps(fields)),
-        outlet=Outlet(listeners, peers.identify, authority, configuration, "1.2.3", limits),
+        outlet=Outlet(
+            listeners, peers.identify, authority, configuration, observe_running, "1.2.3", limits
+        ),
     )
 
 

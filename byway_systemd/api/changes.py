@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from byway_systemd.core.plan import plan
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from byway_systemd.api.configuration import Configuration, Snapshot
+    from byway_systemd.api.configuration import Configuration, Snapshot, Texts
     from byway_systemd.api.message import Request
     from byway_systemd.api.peer import Peer
     from byway_systemd.api.service import Engine
@@ -71,7 +71,7 @@ TERMS = ("dry_run", "confirm")  # the parameters that every change may have
 
 
 class Changes:
-    """Makes changes in turn. ``before`` is the text that a rollback brings back, None for none.
+    """Makes changes in turn. ``before`` are the texts that a rollback brings back, None for none.
 
     A change rests for as long as it took before the next one begins: however many clients write,
     the daemon has half of its time for what it is there for.
@@ -82,30 +82,29 @@ class Changes:
         self._engine = engine
         self._configuration = configuration
         self._lock = asyncio.Lock()
-        self._loaded = configuration.read().main.text
-        self._before: str | None = None
+        self._loaded = configuration.read().texts
+        self._before: dict[str, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rollbacks: set[asyncio.Task[None]] = set()
         self._free_at = 0.0
 
-    async def change(self, terms: Terms, edit: Callable[[Snapshot], str]) -> dict[str, Any]:
-        """Edit the main file's text and put it in force; return what was, or would be, changed.
+    async def change(self, terms: Terms, edit: Callable[[Snapshot], Texts]) -> dict[str, Any]:
+        """Edit files' texts and put them in force; return what was, or would be, changed.
 
-        ``edit`` returns the new text and may take its time: it runs in a thread. Raises
+        ``edit`` returns the new texts and may take its time: it runs in a thread. Raises
         ProblemError, ConfigError, UsageError and NotFoundError, and then nothing has changed.
         """
         async with self._turn():
-            snapshot = self._configuration.read()
+            snapshot = await asyncio.to_thread(self._configuration.read)
             if terms.if_match and not tag_matches(terms.if_match, snapshot.tag):
                 raise ProblemError(
                     412, "the configuration has changed since", "read it again", key="if-match"
                 )
-            text = await asyncio.to_thread(edit, snapshot)
-            desired = await asyncio.to_thread(self._configuration.preview, text)
+            texts = await asyncio.to_thread(edit, snapshot)
+            desired = await asyncio.to_thread(self._configuration.preview, texts)
             if terms.dry_run:
                 return self._preview(desired)
-            self._write(snapshot, text)
-            outcome = self._apply(snapshot)
+            outcome = self._apply(self._write(snapshot, texts))
             return self._finish(terms, outcome)
 
     async def apply(self, terms: Terms) -> dict[str, Any]:
@@ -129,10 +128,9 @@ class Changes:
         async with self._turn():
             if self._before is None:
                 raise ProblemError(409, "nothing was changed since byway started", "nothing to do")
-            snapshot, text = self._configuration.read(), self._before
-            await asyncio.to_thread(self._configuration.preview, text)
-            self._write(snapshot, text)
-            outcome = self._apply(snapshot)
+            snapshot, texts = self._configuration.read(), self._before
+            await asyncio.to_thread(self._configuration.preview, texts)
+            outcome = self._apply(self._write(snapshot, texts))
             self._settle()
             log.warning(
                 "%s: the configuration is as it was before",
@@ -143,11 +141,11 @@ class Changes:
 
     def note_loaded(self) -> None:
         """Note that the configuration was loaded: what it was before can be brought back."""
-        text = self._configuration.read().main.text
-        if text != self._loaded:
+        texts = self._configuration.read().texts
+        if texts != self._loaded:
             if self._timer is None:
                 self._before = self._loaded
-            self._loaded = text
+            self._loaded = texts
 
     def present(self) -> dict[str, Any]:
         """Return what waits to be confirmed: ``unconfirmed`` are the seconds left, or null."""
@@ -189,20 +187,31 @@ class Changes:
         applied = [present_operation(operation) for operation in outcome.applied]
         return {**result, "applied": applied, "failures": failures, "in_sync": not failures}
 
-    def _write(self, snapshot: Snapshot, text: str) -> None:
-        """Write ``text``, unless somebody has written something else meanwhile."""
+    def _write(self, snapshot: Snapshot, texts: Texts) -> dict[str, str]:
+        """Write what is new of ``texts``, all or nothing; return what was there before.
+
+        What somebody has written meanwhile is not overwritten.
+        """
         if self._engine.phase == "deactivating":
             raise ProblemError(503, "byway is being stopped", "start it again")
         if self._configuration.read() != snapshot:
             raise ProblemError(409, "the configuration has just been changed", "try again")
-        if text != snapshot.main.text:
-            self._configuration.write(text)
+        before = {
+            name: text for name, text in snapshot.texts.items() if texts.get(name, text) != text
+        }
+        try:
+            self._configuration.write({name: texts[name] for name in before})
+        except OSError:
+            with suppress(OSError):
+                self._configuration.write(before)
+            raise
+        return before
 
-    def _apply(self, snapshot: Snapshot) -> Outcome | None:
-        """Put the files in force, or the main one back as it was if the daemon refuses them."""
+    def _apply(self, before: Texts) -> Outcome | None:
+        """Put the files in force, or back as they were ``before`` if the daemon refuses them."""
         outcome = self._engine.apply()
         if problems := self._engine.status.get("config_problems"):
-            self._configuration.write(snapshot.main.text)
+            self._configuration.write(before)
             self._engine.apply()
             raise ProblemError(409, problems[0], "correct that first, and try again")
         return outcome

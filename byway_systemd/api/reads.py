@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.message import Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
+from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
+from byway_systemd.core.parse import parse_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +19,15 @@ if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
+    from byway_systemd.core.traffic import Traffic
 
 _DESCRIPTION = Path(__file__).with_name("openapi.json")
 TOML_TYPE = "application/toml"
+# The line that a settings page shows of the traffic section.
+_LINE = (
+    "mode", "applied_mode", "bypass_routes", "override_count", "resolved_cgroups",
+    "cgroup_warnings",
+)  # fmt: skip
 _LARGEST_PID = 2**22  # PID_MAX_LIMIT in include/linux/threads.h
 _LONGEST_NAME = 255
 
@@ -38,6 +47,9 @@ def build_state(engine: Engine, version: str) -> dict[str, Any]:
         "links": {
             profile["name"]: {"link": profile["link"], "state": profile["state"]}
             for profile in status.get("profiles", [])
+        },
+        "traffic": {
+            name: value for name, value in status.get("traffic", {}).items() if name in _LINE
         },
         "warnings": len(status.get("warnings", [])),
         "config_problems": status.get("config_problems", []),
@@ -76,11 +88,26 @@ def _rendered(service: Service, name: str, make: Callable[[], Any]) -> Response:
     return Response(200, service.rendered.get(name, service.engine, make))
 
 
-async def get_config(service: Service, request: Request) -> Response:
-    """Return the configuration's files, or as TOML the main one."""
-    snapshot = service.configuration.read()
+async def show_files(service: Service, request: Request) -> Snapshot:
+    """Return the files as they are, to those who may read them."""
+    snapshot = await asyncio.to_thread(service.configuration.read)
     if not snapshot.public:
         await service.authority.require(request.peer)
+    return snapshot
+
+
+def read_traffic(snapshot: Snapshot) -> Traffic:
+    """Return what the files say; those that are refused say nothing."""
+    try:
+        return parse_config(snapshot.files_with({})).traffic
+    except ConfigError as error:
+        first = error.problems[0]
+        raise ProblemError(409, str(first), first.remedy, key=first.key) from None
+
+
+async def get_config(service: Service, request: Request) -> Response:
+    """Return the configuration's files, or as TOML the main one."""
+    snapshot = await show_files(service, request)
     headers = {"ETag": snapshot.tag}
     if tag_matches(request.headers.get("if-none-match", ""), snapshot.tag):
         return Response(304, headers=headers)

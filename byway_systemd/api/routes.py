@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import events, reads, writes
+from byway_systemd.api import bypass, candidates, events, overrides, reads, traffic, writes
 from byway_systemd.api.changes import TERMS
-from byway_systemd.api.limits import SMALL_BODY
+from byway_systemd.api.limits import MOST_BODY, SMALL_BODY
 from byway_systemd.api.problem import ProblemError
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/explain", reads.get_explain, ("pid", "unit", "destination")),
     Route("GET", "/events", events.get_events),
     Route("GET", "/openapi.json", reads.get_description),
+    Route("GET", "/bypass", bypass.get_bypass),
+    _change("POST", "/bypass", bypass.post_bypass, most_body=MOST_BODY),
+    _change("PUT", "/bypass", bypass.put_bypass, most_body=MOST_BODY),
+    # Without a body: one that names some destinations would clear all of them.
+    _change("DELETE", "/bypass", bypass.delete_bypass, "destination", most_body=0),
+    _change("DELETE", "/bypass/{prefix}", bypass.delete_one, most_body=0),
+    Route("GET", "/api/v1/traffic/mode", traffic.get_mode),
+    _change("PUT", "/api/v1/traffic/mode", traffic.put_mode),
+    Route("GET", "/api/v1/traffic/overrides", overrides.get_overrides),
+    _change("PUT", "/api/v1/traffic/overrides", overrides.put_overrides),
+    _change("PATCH", "/api/v1/traffic/overrides", overrides.patch_overrides),
+    Route("GET", "/api/v1/traffic/candidates", candidates.get_candidates),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

@@ -10,6 +10,7 @@ from byway_systemd.api.message import encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from byway_systemd.api.candidates import Candidates
     from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.events import Hub
@@ -88,5 +89,6 @@ class Service:
     changes: Changes
     hub: Hub
     rendered: Rendered
+    candidates: Candidates
     authority: Authority
     version: str

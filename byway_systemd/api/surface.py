@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from byway_systemd.api.candidates import Running
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
@@ -33,6 +34,7 @@ class Outlet:
     identify: Callable[[socket.socket], Peer]
     authority: Authority
     configuration: Configuration
+    observe_running: Callable[[], Running]
     version: str = ""
     limits: Limits = field(default_factory=Limits)
 
@@ -83,7 +85,10 @@ class Surface:
         if self._hub and self._outlet:
             state = build_state(self._engine, self._outlet.version)
             if state != self._state:
-                self._state = state
+                before, self._state = self._state, state
+                modes = [_modes(one) for one in (before, state)]
+                if before and modes[0] != modes[1]:
+                    self._hub.publish("mode", modes[1])
                 self._hub.publish("state", state)
 
     def note_loaded(self) -> None:
@@ -104,6 +109,7 @@ class Surface:
         loop.add_reader(listener.fileno(), self._accept, outlet, changes, listener)
 
     def _make_server(self, outlet: Outlet, changes: Changes) -> Server:
+        from byway_systemd.api.candidates import Candidates  # noqa: PLC0415
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Rendered, Service  # noqa: PLC0415
 
@@ -114,7 +120,13 @@ class Surface:
             changes,
             hub,
             Rendered(),
+            Candidates(outlet.observe_running),
             outlet.authority,
             outlet.version,
         )
         return Server(service, outlet.identify, outlet.limits)
+
+
+def _modes(state: JsonObject) -> JsonObject:
+    """Return the mode that is asked for and the one that is in force."""
+    return {name: state["traffic"].get(name) for name in ("mode", "applied_mode")} if state else {}

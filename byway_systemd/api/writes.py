@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from byway_systemd.api.changes import Terms
 from byway_systemd.api.message import JSON_TYPE, Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
+from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import parse_config
+from byway_systemd.core.traffic import split_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from byway_systemd.api.configuration import Snapshot
+    from byway_systemd.api.configuration import Snapshot, Texts
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Service
 
+T = TypeVar("T")
 _MOST_APPS = 100  # in one request
+_MOST_PROBLEMS = 20  # that one answer names
 
 
-async def change(service: Service, request: Request, edit: Callable[[Snapshot], str]) -> Response:
-    """Answer a request that edits the main file's text, with the tag that it has then."""
+async def change(service: Service, request: Request, edit: Callable[[Snapshot], Texts]) -> Response:
+    """Answer a request that edits the files' texts, with the tag that they have then."""
     result = await service.changes.change(Terms.of(request), edit)
     headers = {"ETag": service.configuration.read().tag}
     return answer(result, result.get("code", 200), headers)
+
+
+def read_values(
+    key: str, value: Any, read: Callable[[object], T], *, splits: bool = False
+) -> tuple[T, ...]:
+    """Return what ``read`` makes of a value or of those of a list, each once.
+
+    With ``splits`` a text may hold several, as in the configuration. Raises ConfigError with those
+    that are refused, by ``key`` and number.
+    """
+    found: dict[T, None] = {}
+    problems: list[Problem] = []
+    elements = value if isinstance(value, list) else [value]
+    if splits and isinstance(value, str):
+        elements = split_values(value)
+    for index, element in enumerate(elements):
+        try:
+            for part in _split(element) if splits else (element,):
+                found[_read_value(part, read)] = None
+        except RefusedError as error:
+            place = f"{key}[{index}]" if isinstance(value, list) else key
+            problems.append(Problem("request", 0, place, str(error), error.remedy))
+            if len(problems) == _MOST_PROBLEMS:
+                break
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(found)
+
+
+def _split(element: Any) -> list[Any]:
+    return (split_values(element) if isinstance(element, str) else []) or [element]
+
+
+def _read_value(value: Any, read: Callable[[object], T]) -> T:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RefusedError(f"not a text: {json.dumps(value):.40}", "write it in quotes")
+    return read(value)
 
 
 async def post_apps(service: Service, request: Request) -> Response:
@@ -34,11 +76,11 @@ async def post_apps(service: Service, request: Request) -> Response:
 
     apps, profile = _read_apps(request.json())
 
-    def edit(snapshot: Snapshot) -> str:
+    def edit(snapshot: Snapshot) -> Texts:
         text = _valid_text(snapshot)
         for app in apps:
             text = add_app(text, app, profile)
-        return text
+        return {snapshot.main.name: text}
 
     return await change(service, request, edit)
 
@@ -49,11 +91,11 @@ async def delete_apps(service: Service, request: Request) -> Response:
 
     apps, _ = _read_apps(request.all("app") or request.json())
 
-    def edit(snapshot: Snapshot) -> str:
+    def edit(snapshot: Snapshot) -> Texts:
         text = _valid_text(snapshot)
         for app in apps:
             text = remove_app(text, app)
-        return text
+        return {snapshot.main.name: text}
 
     return await change(service, request, edit)
 
@@ -71,7 +113,7 @@ async def put_config(service: Service, request: Request) -> Response:
         except UnicodeDecodeError as error:
             detail = f"not UTF-8 at byte {error.start}"
             raise ProblemError(400, detail, "send it as UTF-8", key="body") from None
-    return await change(service, request, lambda _: text)
+    return await change(service, request, lambda snapshot: {snapshot.main.name: text})
 
 
 async def post_apply(service: Service, request: Request) -> Response:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import write, write_error
-from byway_systemd.cli.remote import ask_daemon, require_daemon, show_changes, wait_for_daemon
+from byway_systemd.cli.remote import (
+    ask_daemon,
+    require_daemon,
+    require_root,
+    show_changes,
+    wait_for_daemon,
+)
 from byway_systemd.core.apps import App, RefusedError, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
@@ -54,8 +60,7 @@ def _prepare_change(context: Context, arguments: Namespace, verb: str) -> None:
     """Wait for the daemon when asked to; without root it is the daemon that has to allow it."""
     if arguments.wait:
         wait_for_daemon(context)
-    if not context.is_root and context.ask_daemon("GET", "/state") is None:
-        _require_root(context, verb)
+    require_root(context, verb)
 
 
 def edit_config(context: Context, _arguments: Namespace) -> ExitCode:

@@ -34,6 +34,12 @@ def wait_for_daemon(context: Context) -> None:
         raise NotRunningError("byway does not run (start it: systemctl start byway)")
 
 
+def require_root(context: Context, verb: str) -> None:
+    """Without root it is the daemon that has to allow it; raise RootNeededError without either."""
+    if not context.is_root and context.ask_daemon("GET", "/state") is None:
+        raise RootNeededError(f"byway {verb} needs root (use sudo byway {verb})")
+
+
 def ask_daemon(context: Context, method: str, target: str, body: Any = None) -> Any:
     """Return what the daemon answers, None when it does not listen.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
+from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root
 from byway_systemd.core.apps import RefusedError
-from byway_systemd.core.errors import ConfigError, ExitCode, RootNeededError, UsageError
+from byway_systemd.core.errors import ConfigError, ExitCode, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.cli.context import Context
     from byway_systemd.core.parse import ConfigFile
+
+_AT_ONCE = 50  # of the longest names, in the head of one request
 
 
 def mode(context: Context, arguments: Namespace) -> ExitCode:
@@ -29,20 +32,23 @@ def mode(context: Context, arguments: Namespace) -> ExitCode:
         else:
             write(f"{found}: {found.meaning}")
         return ExitCode.OK
-    _require_root(context, "mode")
+    require_root(context, "mode")
     wanted = Mode(arguments.mode)
-    if arguments.runtime:
+    body = {"mode": wanted, "runtime": arguments.runtime}
+    alone = ask_daemon(context, "PUT", "/api/v1/traffic/mode", body) is None
+    if alone and arguments.runtime:
         _set_runtime_mode(context, wanted)
-    else:
+    elif alone:
         _set_mode(context, wanted)
     write(f"{wanted}: {wanted.meaning}{' (until the next boot)' if arguments.runtime else ''}")
-    _tell_if_stopped(context)
+    if alone:
+        _tell_if_stopped(context)
     return ExitCode.OK
 
 
 def _set_mode(context: Context, wanted: str) -> None:
     """Write the mode into the main file, and take away what was set for this boot."""
-    from byway_systemd.core.edit import set_mode  # noqa: PLC0415
+    from byway_systemd.core.edit import refuse_other_mode, set_mode  # noqa: PLC0415
     from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
 
     path = context.config_path()
@@ -50,31 +56,25 @@ def _set_mode(context: Context, wanted: str) -> None:
     files = [file for file in _files(context) if file.name != context.runtime_mode_name]
     changed = ConfigFile(str(path), set_mode(text, wanted))
     others = files[1:] if path.exists() else files  # the main file is the first
-    _check_mode((changed, *others), wanted)
+    refuse_other_mode((changed, *others), wanted)
     context.write_config(changed.text)
     context.write_runtime_mode("")
 
 
 def _set_runtime_mode(context: Context, wanted: str) -> None:
+    from byway_systemd.core.edit import (  # noqa: PLC0415
+        refuse_other_mode,
+        render_runtime_mode,
+    )
     from byway_systemd.core.parse import ConfigFile  # noqa: PLC0415
 
     name = context.runtime_mode_name
     if not name:
         raise UsageError("--runtime needs /etc/byway (leave --config FILE out, or change the file)")
-    text = f'# Set by byway mode --runtime, until the next boot.\n[traffic]\nmode = "{wanted}"\n'
+    text = render_runtime_mode(wanted)
     others = [file for file in _files(context) if file.name != name]
-    _check_mode((*others, ConfigFile(name, text)), wanted)
+    refuse_other_mode((*others, ConfigFile(name, text)), wanted)
     context.write_runtime_mode(text)
-
-
-def _check_mode(files: tuple[ConfigFile, ...], wanted: str) -> None:
-    """Refuse what would not be valid, or would change nothing."""
-    from byway_systemd.core.parse import parse_config  # noqa: PLC0415
-
-    found = parse_config(files).traffic.mode
-    if found != wanted:
-        last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
-        raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
 
 
 def candidates(context: Context, arguments: Namespace) -> ExitCode:
@@ -124,7 +124,7 @@ def bypass_add(context: Context, arguments: Namespace) -> ExitCode:
     """Add destinations to the list."""
     from byway_systemd.core.bypass import add_destinations  # noqa: PLC0415
 
-    _require_root(context, "bypass add")
+    require_root(context, "bypass add")
     values = _parse(arguments.destinations)
     added: tuple[str, ...] = ()
 
@@ -133,10 +133,13 @@ def bypass_add(context: Context, arguments: Namespace) -> ExitCode:
         text, added = add_destinations(text, values)
         return text
 
-    _change_list(context, change)
+    if (before := ask_daemon(context, "GET", "/bypass")) is not None:
+        require_daemon(ask_daemon(context, "POST", "/bypass", values))
+        added = tuple(value for value in values if value not in set(before))
+    else:
+        _change_list(context, change)
     for value in values:
         write(f"{'added' if value in added else 'in the list already:'} {value}")
-    _tell_if_stopped(context)
     return ExitCode.OK
 
 
@@ -144,22 +147,41 @@ def bypass_remove(context: Context, arguments: Namespace) -> ExitCode:
     """Remove destinations from the list."""
     from byway_systemd.core.bypass import remove_destinations  # noqa: PLC0415
 
-    _require_root(context, "bypass remove")
+    require_root(context, "bypass remove")
     values = _parse(arguments.destinations)
-    _change_list(context, lambda text: remove_destinations(text, values))
+    if not _remove_by_daemon(context, values):
+        _change_list(context, lambda text: remove_destinations(text, values))
     for value in values:
         write(f"removed {value}")
-    _tell_if_stopped(context)
     return ExitCode.OK
+
+
+def _remove_by_daemon(context: Context, values: tuple[str, ...]) -> bool:
+    """Let the daemon take destinations off the list; return whether there is one."""
+    from urllib.parse import urlencode  # noqa: PLC0415
+
+    before = ask_daemon(context, "GET", "/bypass")
+    if before is None:
+        return False
+    if missing := set(values) - set(before):  # before any of many requests
+        names = ", ".join(sorted(missing))
+        raise NotFoundError(f"not in the list: {names} (see byway bypass list)")
+    for start in range(0, len(values), _AT_ONCE):
+        part = [("destination", value) for value in values[start : start + _AT_ONCE]]
+        require_daemon(ask_daemon(context, "DELETE", f"/bypass?{urlencode(part)}"))
+    return True
 
 
 def bypass_clear(context: Context, _arguments: Namespace) -> ExitCode:
     """Empty the list; what the configuration lists stays."""
-    _require_root(context, "bypass clear")
-    _change_list(context, lambda _: "")
+    require_root(context, "bypass clear")
+    if ask_daemon(context, "DELETE", "/bypass") is None:
+        _change_list(context, lambda _: "")
+    if not context.is_root:  # the configuration may not be for everybody to read
+        write("cleared")
+        return ExitCode.OK
     left = len(context.config().traffic.force_direct.destinations)
     write("cleared" + (f"; {left} in the configuration stay" if left else ""))
-    _tell_if_stopped(context)
     return ExitCode.OK
 
 
@@ -175,6 +197,7 @@ def _change_list(context: Context, change: Callable[[str], str]) -> None:
         return changed
 
     context.change_bypass(checked)
+    _tell_if_stopped(context)
 
 
 def _parse(texts: list[str]) -> tuple[str, ...]:
@@ -199,8 +222,3 @@ def _files(context: Context) -> tuple[ConfigFile, ...]:
 def _tell_if_stopped(context: Context) -> None:
     if not context.daemon_pid():
         write_error("byway does not run: it takes effect at the next start")
-
-
-def _require_root(context: Context, verb: str) -> None:
-    if not context.is_root:
-        raise RootNeededError(f"byway {verb} needs root (use sudo byway {verb})")

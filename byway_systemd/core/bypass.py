@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError
@@ -31,6 +32,7 @@ def parse_destinations(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)  # whoever asks for it again and again
 def list_destinations(text: str) -> tuple[str, ...]:
     """Return the destinations of a list, in its order; its lines must be valid."""
     return tuple(value for line in text.splitlines() if (value := _destination(line)))
@@ -47,13 +49,21 @@ def add_destinations(text: str, values: tuple[str, ...]) -> tuple[str, tuple[str
 
 def remove_destinations(text: str, values: tuple[str, ...]) -> str:
     """Return the list's text without ``values``; raise NotFoundError, and then nothing goes."""
-    missing = set(values) - set(list_destinations(text))
+    unwanted = frozenset(values)
+    missing = unwanted - set(list_destinations(text))
     if missing:
         raise NotFoundError(
             f"not in the list: {', '.join(sorted(missing))} (see byway bypass list)"
         )
     lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if _destination(line) not in values)
+    return "".join(line for line in lines if _destination(line) not in unwanted)
+
+
+def keep_destinations(text: str, values: tuple[str, ...]) -> str:
+    """Return the list's text with those of its destinations that are among ``values``."""
+    wanted = {"", *values}
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if _destination(line) in wanted)
 
 
 def _destination(line: str) -> str:

@@ -30,7 +30,7 @@ def find_conflicts(desired: Desired, observed: Observed) -> list[str]:
         *_warn_of_direct(desired, observed),
         *_warn_of_users(desired),
         *_warn_of_what_never_counts(desired),
-        *_warn_of_cgroups(desired, observed),
+        *warn_of_cgroups(desired, observed),
         *_warn_of_hosts(desired, observed),
     ]
 
@@ -85,7 +85,8 @@ def _inside(values: tuple[str, ...], others: tuple[str, ...]) -> Iterator[str]:
                 yield value
 
 
-def _warn_of_cgroups(desired: Desired, observed: Observed) -> Iterator[str]:
+def warn_of_cgroups(desired: Desired, observed: Observed) -> Iterator[str]:
+    """Yield what is amiss with the cgroups that the overrides list."""
     steering = find_steering(desired, observed)
     steered = {one.cgroup for one in steering.cgroups if one.profile == FORCED_VPN}
     there = {path for path, _ in observed.cgroup_ids}

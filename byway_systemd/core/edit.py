@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 import tomlkit.exceptions
+import tomlkit.items
 
 from byway_systemd.core.apps import App, parse_app
 from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.errors import NotFoundError, UsageError
+from byway_systemd.core.parse import parse_config
+from byway_systemd.core.traffic import split_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from byway_systemd.core.parse import ConfigFile
 
 
 def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
@@ -71,6 +79,61 @@ def set_mode(text: str, mode: str) -> str:
         raise UsageError("traffic is not a table in this file (byway config check)")
     traffic["mode"] = mode
     return _with_line_ends_of(text, tomlkit.dumps(document))
+
+
+def set_override(
+    text: str, field: tuple[str, str], values: tuple[Any, ...], read: Callable[[object], Any]
+) -> str:
+    """Return the file's text with ``values`` in a list of overrides, such as force_vpn.uids.
+
+    What is in the list already stays as it is written. The text must be a valid configuration.
+    """
+    document: Any = tomlkit.parse(text)
+    if not values and field[1] not in document.get("traffic", {}).get(field[0], {}):
+        return text
+    listed, wanted = _open_override(document, *field), frozenset(values)
+    for index in reversed(range(len(listed))):
+        if read(listed[index]) not in wanted:
+            del listed[index]
+    there = {read(element) for element in listed}
+    for value in map(str, (value for value in values if value not in there)):
+        if "\n" in listed.as_string():
+            listed.add_line(value, indent=_indent(listed.as_string()))
+        else:
+            listed.append(value)
+    return _with_line_ends_of(text, tomlkit.dumps(document))
+
+
+def _open_override(document: Any, side: str, name: str) -> Any:
+    """Return a list of overrides, made where it is not there; each element of it is one value."""
+    table = document
+    for key in ("traffic", side):
+        if key not in table:
+            inline = isinstance(table, tomlkit.items.InlineTable)
+            plain = tomlkit.table(is_super_table=key == "traffic")
+            table[key] = tomlkit.inline_table() if inline else plain
+        table = table[key]
+    listed = table.get(name)
+    if not isinstance(listed, list) or any(_holds_several(element) for element in listed):
+        table[name] = tomlkit.array()  # one text of several values cannot lose one of them
+    return table[name]
+
+
+def _holds_several(element: object) -> bool:
+    return isinstance(element, str) and split_values(element) != [element.strip()]
+
+
+def render_runtime_mode(mode: str) -> str:
+    """Return the text of the drop-in that sets the mode until the next boot."""
+    return f'# Set by byway mode --runtime, until the next boot.\n[traffic]\nmode = "{mode}"\n'
+
+
+def refuse_other_mode(files: tuple[ConfigFile, ...], mode: str) -> None:
+    """Refuse files that are not valid, or of which another one sets the mode."""
+    found = parse_config(files).traffic.mode
+    if found != mode:
+        last = next((f.name for f in reversed(files) if f'"{found}"' in f.text), "a drop-in")
+        raise UsageError(f'{last} sets the mode to "{found}" (change it there)')
 
 
 def _with_line_ends_of(before: str, after: str) -> str:

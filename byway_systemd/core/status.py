@@ -20,10 +20,8 @@ from byway_systemd.core.placement import (
 )
 from byway_systemd.core.rules import DIRECT_MARK_OFFSET, is_own_rule
 from byway_systemd.core.steering import RELEASED, find_steering, is_below, is_released
+from byway_systemd.core.traffic_status import present_traffic
 from byway_systemd.core.users import holder_unit
-from byway_systemd.core.vpn import find_vpn
-
-_OVERRIDES = ("subnets", "uids", "cgroups", "destinations")
 
 if TYPE_CHECKING:
     from byway_systemd.core.config import Profile
@@ -49,7 +47,7 @@ def build_status(
             for profile in desired.profiles
             for app in profile.apps
         ],
-        "traffic": _present_traffic(desired, observed),
+        "traffic": present_traffic(desired, observed, remaining),
         "processes": _present_processes(desired, steering, observed),
         "placement": {
             "exec_gate": _gate_state(desired, observed),
@@ -58,28 +56,6 @@ def build_status(
         },
         "warnings": find_warnings(desired, observed),
     }
-
-
-def _present_traffic(desired: Desired, observed: Observed) -> JsonObject:
-    traffic, vpn = desired.traffic, find_vpn(desired, observed)
-    shown: JsonObject = {
-        "mode": str(traffic.mode),
-        "vpn": None,
-        "overrides": {
-            side: {name: len(getattr(overrides, name)) for name in _OVERRIDES}
-            for side, overrides in traffic.sides
-        },
-    }
-    if vpn:
-        shown["vpn"] = {
-            "interface": traffic.vpn_interface,
-            "link": vpn.link.name if vpn.link else None,
-            "usable": vpn.usable,
-            "when_down": str(traffic.when_vpn_down),
-            "table": vpn.table,
-            "endpoints": list(vpn.endpoints),
-        }
-    return shown
 
 
 def _gate_state(desired: Desired, observed: Observed) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
@@ -20,6 +20,7 @@ VPN_TABLE_NAME = "agvpn"
 VPN_TABLE = 11653  # the last of byway's own routing tables, `agvpn` in rt_tables.d
 SPARE_TABLES = range(11622, VPN_TABLE + 1)  # byway's own, behind those of the most profiles
 LAST_UID = 0xFFFFFFFE  # (uid_t) -1 is nobody's
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2: IPv4 on the wire
 _SEPARATORS = re.compile(r"[,;\n]")
 # RFC 1123: labels of letters, digits and hyphens, at most 253 characters; `_` as DNS has it, too.
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
@@ -205,6 +206,8 @@ def read_vpn_table(value: object) -> int:
 def read_subnet(value: object) -> str:
     """Return a prefix in canonical form; a single address is one of full length."""
     text = _read_text(value, "a subnet")
+    if "%" in text:  # ip_network() takes what the kernel does not
+        raise RefusedError(f"of one link only: {text!r}", "write it without %LINK")
     try:
         return str(ip_network(text))
     except ValueError:
@@ -230,6 +233,8 @@ def read_destination(value: object) -> str:
             )
         if network.is_loopback or network.is_multicast or network.is_unspecified:
             raise RefusedError(f"never leaves by any link: {text!r}", "remove it")
+        if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+            raise RefusedError(f"never leaves by any link: {text!r}", "write it as IPv4")
         return prefix
     name = text.removesuffix(".").lower()
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):

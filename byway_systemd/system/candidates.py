@@ -20,6 +20,11 @@ def observe_network() -> Observed:
         return Observed(links=routing.observe_links(), routes=routing.observe_routes())
 
 
+def observe_running() -> tuple[tuple[RunningUnit, ...], tuple[RunningUser, ...]]:
+    """Return the units and the users that run."""
+    return observe_units(), observe_users()
+
+
 def observe_units() -> tuple[RunningUnit, ...]:
     """Return the services and scopes of the system's and of users' managers that run."""
     found = (*cgroups.system_unit_cgroups(), *cgroups.user_unit_cgroups())

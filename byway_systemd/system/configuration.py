@@ -26,7 +26,7 @@ from byway_systemd.core.units import SOURCE, Scope, render_unit_files
 from byway_systemd.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.errors import Problem
@@ -58,13 +58,20 @@ class Configuration:
             found = files.read_config(self._root, self._main)
             main = next((file for file in found if file.name == self.name), main)
             drop_ins = tuple(file for file in found if file.name != self.name)
-        return Snapshot(main, drop_ins, self._is_public())
+        if self._main:
+            return Snapshot(main, public=self._is_public())
+        return Snapshot(
+            main,
+            drop_ins,
+            files.read_lists(self._root),
+            self._is_public(),
+            "" if files.masks_runtime_mode(self._root) else f"/{files.RUNTIME_MODE}",
+            f"/{files.BYPASS_LIST}",
+        )
 
-    def preview(self, text: str) -> Desired:
-        """Return what there would be with ``text`` in the main file; raise ConfigError."""
-        snapshot = self.read()
-        lists = files.read_lists(self._root) if self._main is None else ()
-        config = check_config((ConfigFile(self.name, text), *snapshot.drop_ins, *lists))
+    def preview(self, texts: Mapping[str, str]) -> Desired:
+        """Return what there would be with ``texts``, by name; raise ConfigError."""
+        config = check_config(self.read().files_with(texts))
         templates, source = files.find_templates(), self.name if self._main else SOURCE
         of_system, of_users = (
             render_unit_files(config, templates, source, scope)
@@ -73,34 +80,48 @@ class Configuration:
         installed = self._main is None and (self._root / files.GENERATOR).exists()
         return desire(config, of_system, of_users, has_generator=installed, runs_units=installed)
 
-    def write(self, text: str) -> None:
-        """Replace the main file, keeping links to it and its mode."""
-        path = Path(os.path.realpath(self.path))
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        files.write_atomically(path, text, mode)
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Replace files, in their order; raise OSError.
 
-    def remember(self, text: str | None) -> None:
+        Links to the main file and its mode are kept; another file without a text is removed.
+        """
+        for name, text in texts.items():
+            if name == self.name:
+                path = Path(os.path.realpath(self.path))
+                mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+                files.write_atomically(path, text, mode)
+            elif text:
+                files.write_atomically(self._root / name[1:], text)
+            else:
+                (self._root / name[1:]).unlink(missing_ok=True)
+
+    def remember(self, texts: Mapping[str, str] | None) -> None:
         """Keep what comes back if byway ends before a change is confirmed; None for nothing."""
         path = self._root / files.UNCONFIRMED
-        if text is None:
+        if texts is None:
             path.unlink(missing_ok=True)
         else:
-            files.write_atomically(path, json.dumps({"file": self.name, "text": text}), 0o600)
+            value = {"boot": _boot_id(), "texts": dict(texts)}
+            files.write_atomically(path, json.dumps(value), 0o600)
 
     def recover(self) -> bool:
         """Bring back what an earlier daemon has remembered; return whether there was something.
 
-        Raises OSError when it cannot be brought back.
+        A mode for one boot does not come back in another one. Raises OSError when something cannot
+        be brought back.
         """
         try:
             remembered = json.loads((self._root / files.UNCONFIRMED).read_text())
-            name, text = remembered["file"], str(remembered["text"])
+            texts, boot = dict(remembered["texts"]), remembered["boot"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        if name == self.name:
-            self.write(text)
-            self.remember(None)
-        return bool(name == self.name)
+        if self.name not in texts or not all(isinstance(text, str) for text in texts.values()):
+            return False
+        of_one_boot = f"/{files.RUNTIME_MODE}"
+        ours = [self.name, f"/{files.BYPASS_LIST}", *([of_one_boot] if boot == _boot_id() else [])]
+        self.write({name: texts[name] for name in ours if name in texts})
+        self.remember(None)
+        return True
 
     def _is_public(self) -> bool:
         """Whether everybody may read the files anyway."""
@@ -137,6 +158,10 @@ def _find_problems_here(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
         if entry.value.name and _find_uid(entry.value.name) is None:
             message = f"no such user: {str(entry.value)!r}"
             yield problem_at(entry, message, "correct it, or write its id")
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _find_uid(name: str) -> int | None:

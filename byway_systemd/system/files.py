@@ -110,6 +110,11 @@ def find_drop_ins(root: Path) -> list[Path]:
     return [path for path in paths if not _is_mask(path)]
 
 
+def masks_runtime_mode(root: Path) -> bool:
+    """Whether a drop-in of the administrator's hides the one that sets the mode for this boot."""
+    return os.path.lexists(root / DROP_IN_DIRECTORIES[0] / Path(RUNTIME_MODE).name)
+
+
 def _is_mask(path: Path) -> bool:
     return path.is_symlink() and os.readlink(path) == os.devnull  # noqa: PTH115
 

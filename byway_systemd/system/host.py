@@ -79,7 +79,8 @@ class Host:
         """Replace the main file, keeping links to it and its mode."""
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
-        Configuration(self._root, self._main).write(text)
+        configuration = Configuration(self._root, self._main)
+        configuration.write({configuration.name: text})
 
     def candidates(self) -> dict[str, Any]:
         """Look at what runs and at the network, which needs no root."""
@@ -314,6 +315,7 @@ class Host:
         from byway_systemd.api.peer import Authority  # noqa: PLC0415
         from byway_systemd.api.surface import Outlet  # noqa: PLC0415
         from byway_systemd.system import peers, polkit  # noqa: PLC0415
+        from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
         listeners = peers.take_listeners(os.environ)
@@ -321,7 +323,9 @@ class Host:
             return None
         authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
         configuration = Configuration(self._root, self._main)
-        return Outlet(listeners, peers.identify, authority, configuration, self.version)
+        return Outlet(
+            listeners, peers.identify, authority, configuration, observe_running, self.version
+        )
 
 
 def _report_crash(run: Callable[[], None]) -> int:

@@ -23,23 +23,29 @@ class Files:
     """A configuration in memory; ``broken`` are the methods that fail."""
 
     def __init__(self) -> None:
-        self.text = "a"
-        self.remembered: str | None = None
+        self.texts = {"f": "a", "list": ""}
+        self.remembered: Any = None
         self.broken: set[str] = set()
 
-    def read(self) -> Snapshot:
-        return Snapshot(ConfigFile("f", self.text))
+    @property
+    def text(self) -> str:
+        return self.texts["f"]
 
-    def preview(self, _text: str) -> Desired:
+    def read(self) -> Snapshot:
+        lists = (ConfigFile("list", self.texts["list"], is_list=True),)
+        return Snapshot(ConfigFile("f", self.texts["f"]), (), lists, list_name="list")
+
+    def preview(self, _texts: Any) -> Desired:
         return Desired.empty()
 
-    def write(self, text: str) -> None:
-        self._check("write")
-        self.text = text
+    def write(self, texts: Any) -> None:
+        for name, text in texts.items():
+            self._check(f"write {name}")
+            self.texts[name] = text
 
-    def remember(self, text: str | None) -> None:
+    def remember(self, texts: Any) -> None:
         self._check("remember")
-        self.remembered = text
+        self.remembered = texts
 
     def _check(self, name: str) -> None:
         if name in self.broken:
@@ -70,8 +76,12 @@ def terms(**parameters: str) -> Terms:
 
 def test_stop_takes_back_what_is_not_confirmed() -> None:
     async def story(changes: Changes, files: Files) -> None:
-        result = await changes.change(terms(confirm="9"), lambda _: "b")
-        assert (result["unconfirmed"], files.text, files.remembered) == (9, "b", "a")
+        result = await changes.change(terms(confirm="9"), lambda _: {"f": "b"})
+        assert (result["unconfirmed"], files.text, files.remembered) == (
+            9,
+            "b",
+            {"f": "a", "list": ""},
+        )
         changes.abandon()
 
     assert (files := run(story)).text == "a"
@@ -80,8 +90,8 @@ def test_stop_takes_back_what_is_not_confirmed() -> None:
 
 def test_read_only_files_at_the_stop(caplog: pytest.LogCaptureFixture) -> None:
     async def story(changes: Changes, files: Files) -> None:
-        await changes.change(terms(confirm="9"), lambda _: "b")
-        files.broken = {"write"}
+        await changes.change(terms(confirm="9"), lambda _: {"f": "b"})
+        files.broken = {"write f"}
         changes.abandon()
 
     caplog.set_level(logging.ERROR, "byway")
@@ -94,7 +104,7 @@ def test_what_cannot_be_remembered_is_taken_back_nevertheless(
 ) -> None:
     async def story(changes: Changes, files: Files) -> None:
         files.broken = {"remember"}
-        result = await changes.change(terms(confirm="9"), lambda _: "b")
+        result = await changes.change(terms(confirm="9"), lambda _: {"f": "b"})
         assert result["unconfirmed"] == 9
         files.broken = set()
         await changes.roll_back("me")
@@ -106,9 +116,9 @@ def test_what_cannot_be_remembered_is_taken_back_nevertheless(
 
 def test_write_that_fails_changes_nothing() -> None:
     async def story(changes: Changes, files: Files) -> None:
-        files.broken = {"write"}
+        files.broken = {"write f"}
         with pytest.raises(OSError, match="Read-only"):
-            await changes.change(terms(), lambda _: "b")
+            await changes.change(terms(), lambda _: {"f": "b"})
         assert changes.present() == {"unconfirmed": None, "can_roll_back": False}
 
     assert run(story).text == "a"
@@ -116,11 +126,32 @@ def test_write_that_fails_changes_nothing() -> None:
 
 def test_change_by_hand_in_that_moment_is_not_overwritten() -> None:
     async def story(changes: Changes, files: Files) -> None:
-        def edit(_: Snapshot) -> str:
-            files.text = "by hand"
-            return "b"
+        def edit(_: Snapshot) -> dict[str, str]:
+            files.texts["f"] = "by hand"
+            return {"f": "b"}
 
         with pytest.raises(Exception, match="has just been changed"):
             await changes.change(terms(), edit)
 
     assert run(story).text == "by hand"
+
+
+def test_several_files_are_changed_together_or_not_at_all() -> None:
+    async def story(changes: Changes, files: Files) -> None:
+        await changes.change(terms(confirm="9"), lambda _: {"f": "b", "list": "x"})
+        assert files.texts == {"f": "b", "list": "x"}
+        await changes.roll_back("me")
+        assert files.texts == {"f": "a", "list": ""}
+        files.broken = {"write list"}
+        with pytest.raises(OSError, match="Read-only"):
+            await changes.change(terms(), lambda _: {"f": "c", "list": "y"})
+
+    assert run(story).texts == {"f": "a", "list": ""}
+
+
+def test_what_is_the_same_is_not_written() -> None:
+    async def story(changes: Changes, files: Files) -> None:
+        files.broken = {"write f"}
+        await changes.change(terms(), lambda _: {"f": "a", "list": "x"})
+
+    assert run(story).texts == {"f": "a", "list": "x"}

@@ -251,7 +251,7 @@ def test_stop_takes_back_what_is_not_confirmed() -> None:
     with serve() as served:
         served.ask("POST", f"{APPS}?confirm=600", "/usr/bin/wget")
         remembered = served.root / "var/lib/byway/unconfirmed.json"
-        assert json.loads(remembered.read_text())["text"] == CONFIG
+        assert json.loads(remembered.read_text())["texts"]["/etc/byway/byway.toml"] == CONFIG
         assert remembered.stat().st_mode & 0o777 == 0o600
         served.stop()
         assert served.config.read_text() == CONFIG

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MAIN, LIST = "/etc/byway/byway.toml", "/var/lib/byway/bypass.list"
+MODE, DIRECT = "/run/byway/conf.d/zz-byway-mode.toml", '[traffic]\nmode = "direct"\n'
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "etc/byway/conf.d").mkdir(parents=True)
@@ -22,14 +26,14 @@ def root(tmp_path: Path) -> Path:
 
 def test_preview_is_of_the_text_and_the_drop_ins(root: Path) -> None:
     (root / "etc/byway/conf.d/a.toml").write_text('apps = ["unit:b"]\n')
-    desired = Configuration(root).preview('interface = "c"\n')
+    desired = Configuration(root).preview({MAIN: 'interface = "c"\n'})
     (profile,) = desired.profiles
     assert (profile.interface, [str(app) for app in profile.apps]) == ("c", ["unit:b.service"])
     assert "b.service.d/50-byway.conf" in dict(desired.unit_files)
     with pytest.raises(ConfigError):
-        Configuration(root).preview('apps = ["unit:b"]\n')
+        Configuration(root).preview({MAIN: 'apps = ["unit:b"]\n'})
     with pytest.raises(ConfigError, match="a directory"):
-        Configuration(root).preview(f'apps = ["{root}"]\n')
+        Configuration(root).preview({MAIN: f'apps = ["{root}"]\n'})
 
 
 def test_without_a_main_file(root: Path) -> None:
@@ -52,15 +56,24 @@ def test_file_of_ones_own_has_no_drop_ins(root: Path) -> None:
 def test_what_was_not_confirmed_comes_back_once(root: Path) -> None:
     configuration = Configuration(root)
     assert not configuration.recover()
-    configuration.remember('interface = "good"\n')
+    configuration.remember({MAIN: 'interface = "good"\n', LIST: "192.0.2.1\n", MODE: DIRECT})
     assert not Configuration(root, root / "own.toml").recover(), "another daemon's"
     assert configuration.recover()
     assert configuration.read().main.text == 'interface = "good"\n'
+    assert configuration.read().texts[LIST] == "192.0.2.1\n"
+    assert configuration.read().texts[MODE] == DIRECT
     assert not configuration.recover()
-    configuration.remember("x")
+    configuration.remember({MAIN: "x"})
     configuration.remember(None)
     assert not configuration.recover()
-    for content in ("", "[]", "{}", '{"file": 1}', "\xff"):
+    for content in (
+        "",
+        "[]",
+        "{}",
+        '{"texts": 1}',
+        '{"texts": {"/etc/byway/byway.toml": 1}, "boot": ""}',
+        "\xff",
+    ):
         (root / "var/lib/byway/unconfirmed.json").write_text(content)
         assert not configuration.recover()
     assert configuration.read().main.text == 'interface = "good"\n'
@@ -71,3 +84,38 @@ def test_public_is_what_everybody_may_read(root: Path) -> None:
     (root / "etc/byway/conf.d/a.toml").write_text("")
     (root / "etc/byway/conf.d/a.toml").chmod(0o600)
     assert not Configuration(root).read().public
+
+
+def test_mode_of_one_boot_does_not_come_back_in_another(root: Path) -> None:
+    configuration = Configuration(root)
+    configuration.remember({MAIN: "", MODE: DIRECT, "/etc/shadow": "x"})
+    path = root / "var/lib/byway/unconfirmed.json"
+    path.write_text(path.read_text().replace('"boot": "', '"boot": "another '))
+    assert configuration.recover()
+    assert configuration.read().texts[MODE] == ""
+    assert not (root / "etc/shadow").exists()
+
+
+def test_several_files_at_once(root: Path) -> None:
+    configuration = Configuration(root)
+    before = configuration.read()
+    assert before.texts == {MAIN: 'interface = "a"\n', MODE: "", LIST: ""}
+    texts = {MAIN: "", MODE: DIRECT, LIST: "192.0.2.1\n"}
+    wanted = configuration.preview(texts)
+    assert (wanted.traffic.mode, wanted.traffic.force_direct.destinations) == (
+        "direct",
+        ("192.0.2.1/32",),
+    )
+    configuration.write(texts)
+    assert configuration.read().texts == texts
+    assert configuration.read().tag != before.tag
+    assert configuration.preview({}) == wanted
+    assert configuration.preview({MODE: ""}).traffic.mode == "bypass"
+    configuration.write({MODE: "", LIST: ""})
+    assert not (root / MODE[1:]).exists()
+    assert not (root / LIST[1:]).exists()
+
+
+def test_masked_mode_of_one_boot_is_none_of_the_files(root: Path) -> None:
+    (root / "etc/byway/conf.d/zz-byway-mode.toml").symlink_to("/dev/null")
+    assert MODE not in Configuration(root).read().texts
