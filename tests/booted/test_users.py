@@ -114,6 +114,7 @@ def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway
         assert seen_from_all(machine, listed | others) == wanted
 
 
+@pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_it_stays_with_the_session_and_ends_with_it(
     machine: Machine, topology: Topology, byway: Byway
@@ -141,6 +142,7 @@ def test_it_stays_with_the_session_and_ends_with_it(
             assert seen_from(machine, CONTROLS["service"](user)) == "vpn"
 
 
+@pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_what_runs_already_is_moved_within_the_session_and_back(
     machine: Machine, topology: Topology, byway: Byway
@@ -163,6 +165,7 @@ def test_what_runs_already_is_moved_within_the_session_and_back(
     machine.run("pkill -x sleeper")
 
 
+@pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_stop_ends_the_holders_nobody_is_in(machine: Machine, byway: Byway) -> None:
     byway.configure(CONFIG)
@@ -179,6 +182,7 @@ def test_stop_ends_the_holders_nobody_is_in(machine: Machine, byway: Byway) -> N
     assert machine.run(["runuser", "-u", "bob", "--", "env", runtime, *failed]).stdout == ""
 
 
+@pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_a_manager_its_user_has_stopped(machine: Machine, byway: Byway) -> None:
     """It does not keep byway from anything, nor others from theirs."""
