@@ -16,6 +16,8 @@ LISTED = "/opt/app/listed"
 # What the tests share that need byway running with the VPN up. Without the timer: what heals, heals
 # by events.
 RUNNING = f'interface = "wwan0"\nreconcile = "0"\napps = ["{LISTED}"]\n'
+# byway's rule in front of everybody's, as `ip rule` shows it.
+FIRST = r"^0:.*\n.*lookup byway"
 _AS_CONFIGURED = (
     f"[app['app'] for app in $['apps']] == [{LISTED!r}]"
     " and [(p['link'], p['state'], p['when_down']) for p in $['profiles']]"
@@ -124,6 +126,7 @@ class Byway:
         topology.vpn_up()
         if not runs:
             self.start()
+        self.wait_for_rules(FIRST)
         self.settle(_AS_CONFIGURED)
 
     def run(self, arguments: str, *, check: bool = True) -> Result:
@@ -138,6 +141,17 @@ class Byway:
         """Everybody else's routing rules, with their preferences, in order."""
         shown = self.machine.run("ip -4 rule; echo; ip -6 rule").stdout
         return "\n".join(line for line in shown.splitlines() if "lookup byway" not in line)
+
+    def wait_for_rules(self, pattern: str) -> None:
+        """Wait until the kernel's rules match, IPv4 and IPv6.
+
+        What byway published just after somebody changed them can be from before that.
+        """
+        self.machine.wait_until(
+            "all(__import__('re').search(args['pattern'], __import__('subprocess').check_output("
+            "['ip', family, 'rule'], text=True)) for family in ('-4', '-6'))",
+            pattern=pattern,
+        )
 
     def settle(self, condition: str = "True", timeout: float = 15) -> None:
         """Wait until the daemon says that all is in sync and ``condition`` holds of its status."""

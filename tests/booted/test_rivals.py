@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from booted.laptop import LISTED, Byway
+from booted.laptop import FIRST, LISTED, Byway
 from booted.rivals import BYSTANDER, RIVALS, Rival
 from booted.topology import Topology, probe_command, seen_from_all
 
@@ -48,9 +48,9 @@ def test_before_and_after_byway(
     assert byway.foreign_rules() == alone
 
     rival.stop(machine)
+    byway.wait_for_rules("11590:")
     byway.settle()
     assert byway.foreign_rules() == before
-    assert "11590:" in machine.run("ip rule").stdout, "byway's rules did not come back"
     rival.start(machine)
     assert_steered(topology, byway, rival)
     assert byway.foreign_rules() == alone
@@ -74,11 +74,7 @@ def restart_watched(machine: Machine, rival: Rival) -> None:
 
 def assert_steered(topology: Topology, byway: Byway, rival: Rival) -> None:
     """By the direct link what is listed, by the tunnel what is not; byway's rules come first."""
-    first_rules = (
-        "all('lookup byway' in __import__('subprocess').check_output("
-        "['ip', family, 'rule'], text=True).splitlines()[1] for family in ('-4', '-6'))"
-    )
-    byway.machine.wait_until(first_rules)
+    byway.wait_for_rules(FIRST)
     byway.settle()
     commands, wanted = {}, {}
     for family in (4, 6):
