@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.network import Family
-from byway_systemd.core.prefixes import collapse, read_plain_address
+from byway_systemd.core.prefixes import collapse, read_plain_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -222,7 +222,7 @@ def read_subnet(value: object) -> str:
 def read_destination(value: object) -> str:
     """Return a prefix in canonical form, or a host's name in lower case without a last dot."""
     text = _read_text(value, "a destination")
-    if plain := read_plain_address(text):
+    if plain := read_plain_prefix(text):
         return plain
     if ":" in text or "/" in text or re.fullmatch(r"[0-9.]+", text):
         prefix = read_subnet(text)
