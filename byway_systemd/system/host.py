@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.surface import Outlet
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Executable
+    from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.parse import ConfigFile
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
@@ -176,6 +176,18 @@ class Host:
                     )
             self._system = Machine(self._root)
         return self._system
+
+    def has_unit(self, name: str) -> bool:
+        """Whether there is a unit of that name."""
+        from byway_systemd.system.unit_names import has_unit  # noqa: PLC0415
+
+        return has_unit(name, self._root)
+
+    def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
+        """Return a process, None when it is gone."""
+        from byway_systemd.system.processes import observe_process  # noqa: PLC0415
+
+        return observe_process(pid, executables)
 
     def daemon_pid(self) -> int:
         """Return the daemon's pid, 0 when it does not run."""
