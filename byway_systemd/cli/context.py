@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
+    from byway_systemd.core.findings import Case
     from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.parse import ConfigFile
     from byway_systemd.reconcile import System
@@ -74,6 +75,9 @@ class Context(Protocol):
 
     def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
         """Return a process, None when it is gone."""
+
+    def case(self) -> Case:
+        """Return all that the doctor looks at; without root, what anybody may see of it."""
 
     def daemon_pid(self) -> int:
         """Return the daemon's pid, 0 when it does not run."""

@@ -161,6 +161,7 @@ VERBS: tuple[Verb, ...] = (
             _JSON,
         ),
     ),
+    Verb("doctor", "look for what is wrong, and say what to do", "doctor:doctor", (_JSON,)),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb(
         "apply",
