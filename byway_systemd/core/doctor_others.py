@@ -82,7 +82,7 @@ def check_kill_switches(case: Case) -> Iterator[Finding]:
         for chain, (why, families) in dropping.items():
             what = f"a firewall drops what leaves by {uplink.link.name}: table and chain {chain}"
             evidence = f"{why}, {' and '.join(families)}"
-            accept = f"meta mark and {mask:#010x} == {uplink.exit.mark:#010x} accept"
+            accept = f"mark and {mask:#010x} == {uplink.exit.mark:#010x} accept"
             remedy = f"let byway's mark pass: sudo nft insert rule {chain} {accept}"
             yield Finding(Severity.ERROR, what, evidence, remedy)
 

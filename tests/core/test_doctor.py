@@ -282,7 +282,7 @@ def test_kill_switches(chain: FilterChain, why: str) -> None:
     findings = found("kill-switches", well(surroundings=Surroundings(filters=(chain,))))
     assert [finding.evidence for finding in findings] == ([why] if why else [])
     for finding in findings:
-        accept = "ks out meta mark and 0x3f000000 == 0x01000000 accept"
+        accept = "ks out mark and 0x3f000000 == 0x01000000 accept"
         assert finding.remedy.endswith(f"{chain.family} {accept}")
 
 
