@@ -14,9 +14,12 @@ from worlds import laptop
 from byway_systemd.cli.verbs import build_parser
 from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.findings import Case, Surroundings
+from byway_systemd.core.observed import Login
 from byway_systemd.reconcile import reconcile
 from byway_systemd.system.host import Host
 from byway_systemd.system.surroundings import observe_case
+
+LOGIN = Login("198.51.100.9", "192.168.1.10")
 
 
 class Here(Host):
@@ -25,12 +28,15 @@ class Here(Host):
     def daemon_pid(self) -> int:
         return 7
 
-    def case(self) -> Case:
+    def case(self, *, as_nobody: bool = False) -> Case:
         desired = self.desired()
-        system = FakeSystem(laptop())
+        system = self.system()
         reconcile(system, desired)
         case = observe_case(Path("/nonexistent"), desired, None, (), runs=True)
         return replace(case, observed=system.observed, surroundings=Surroundings())
+
+    def system(self) -> FakeSystem:  # type: ignore[override]
+        return FakeSystem(replace(laptop(), logins=(LOGIN,)))
 
 
 @pytest.fixture
@@ -42,7 +48,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def doctor(root: Path, *words: str) -> int:
-    namespace = build_parser(lambda: "").parse_args(["doctor", *words])
+    return run(root, "doctor", *words)
+
+
+def run(root: Path, *words: str) -> int:
+    namespace = build_parser(lambda: "").parse_args(words)
     return int(namespace.verb.load()(Here(root=root), namespace))
 
 
@@ -82,3 +92,16 @@ def test_a_configuration_that_is_refused(root: Path) -> None:
     (root / "etc/byway/byway.toml").write_text("interfacee = 1\n")
     with pytest.raises(ConfigError):
         doctor(root)
+
+
+@pytest.mark.parametrize(("verb", "code"), [("plan", 6), ("config check", 0)])
+def test_a_login_that_would_be_cut(
+    root: Path, capsys: pytest.CaptureFixture[str], verb: str, code: int
+) -> None:
+    """What is asked before a change says so."""
+    for text, number in (("", 0), ('[traffic]\nmode = "full_tunnel"\n', 1)):
+        (root / "etc/byway/byway.toml").write_text(f'interface = "wwan0"\n{text}')
+        assert run(root, *verb.split()) == code
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == number
+        assert all("warning: the login from 198.51.100.9 by wlan0" in line for line in said)

@@ -76,7 +76,7 @@ class Context(Protocol):
     def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
         """Return a process, None when it is gone."""
 
-    def case(self) -> Case:
+    def case(self, *, as_nobody: bool = False) -> Case:
         """Return all that the doctor looks at; without root, what anybody may see of it."""
 
     def daemon_pid(self) -> int:

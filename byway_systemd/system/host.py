@@ -175,12 +175,12 @@ class Host:
 
         return observe_process(pid, executables)
 
-    def case(self) -> Case:
+    def case(self, *, as_nobody: bool = False) -> Case:
         """Return all that the doctor looks at."""
         from byway_systemd.system.surroundings import observe_case  # noqa: PLC0415
 
         pid, problems = self.daemon_pid(), self.published_status().get("config_problems", ())
-        machine = self.system() if self.is_root else None
+        machine = self.system() if self.is_root and not as_nobody else None
         return observe_case(self._root, self.desired(), machine, tuple(problems), runs=bool(pid))
 
     def daemon_pid(self) -> int:

@@ -14,6 +14,7 @@ from byway_systemd.core.steering import find_cgroups
 from byway_systemd.system import cgroups
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.foreign_chains import observe_foreign_chains
+from byway_systemd.system.logins import observe_logins
 from byway_systemd.system.resolver import observe_addresses
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.sysctls import observe_sysctl
@@ -46,6 +47,7 @@ def observe_without_root(root: Path, desired: Desired) -> Observed:
             rules=routing.observe_rules(),
             executables=observe_executables(desired.profiles),
             host_addresses=observe_addresses(root, desired.traffic.host_names),
+            logins=observe_logins(root),
             named_cgroups=tuple(cgroups.find_named(desired.traffic.bare_names)),
         )
     ids = ((path, cgroups.cgroup_id(path)) for path in find_cgroups(desired, seen))

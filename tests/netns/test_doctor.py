@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,16 @@ from byway_systemd.core.desired import desire
 from byway_systemd.core.doctor import CHECKS
 from byway_systemd.core.findings import Case, Finding, Surroundings, TunnelServer
 from byway_systemd.core.foreign_filters import DirectPacket, find_dropping
+from byway_systemd.core.logins import warn_of_logins
 from byway_systemd.core.network import Family
-from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users
+from byway_systemd.core.observed import Login
+from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
 from byway_systemd.system.foreign_chains import observe_foreign_chains
 from byway_systemd.system.surroundings import observe_surroundings
 from byway_systemd.system.sysctls import write_sysctl
 from byway_systemd.system.tunnel_servers import observe_tunnel_servers
-from netns.crossing import VPN_TABLE, Crossing, look_around, set_owner
-from netns.world import PORT, SERVERS, ip
+from netns.crossing import CONTAINER, VPN_TABLE, Crossing, look_around, set_owner
+from netns.world import CLIENT_DIRECT, CLIENT_VPN, PORT, SERVERS, Namespace, ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +109,17 @@ def test_kill_switches(direct_user: Crossing, name: str, version: int) -> None:
     assert all(chain.startswith("inet test ") for chain, _ in found)
     ways = (crossing.way(version, uid=USER) for _ in range(1 if drops else 3))
     assert ("direct" not in ways) is drops  # an answer may take too long
+
+
+def test_the_remedy_of_a_kill_switch(direct_user: Crossing) -> None:
+    crossing, traffic = direct_user, Traffic(Mode.FULL_TUNNEL, "vpn0")
+    table = "add table inet test; add chain inet test out { type filter hook output priority 0; "
+    crossing.machine.run(lambda: subprocess.run(["nft", table + "policy drop; }"], check=True).args)
+    (finding,) = _examine(crossing, traffic, "kill-switches")
+    command = finding.remedy.partition(": sudo ")[2].split()
+    crossing.machine.run(lambda: subprocess.run(command, check=True).args)
+    assert _examine(crossing, traffic, "kill-switches") == []
+    assert "direct" in [crossing.way(4, uid=USER) for _ in range(3)]
 
 
 def _examine(crossing: Crossing, traffic: Traffic, name: str) -> list[Finding]:
@@ -193,3 +207,116 @@ def test_server_of_a_tunnel(direct_user: Crossing, version: int) -> None:
         assert _examine(crossing, exempt, "endpoints") == []
     finally:
         client.stop()
+
+
+VPN, GONE = "vpn0", "tun9"
+ROOT = (Users(0, 9),)
+
+
+def _cases(version: int) -> dict[str, Traffic]:
+    bits = 32 if version == 4 else 128
+    own = Overrides(
+        subnets=tuple(f"{client[version]}/{bits}" for client in (CLIENT_DIRECT, CLIENT_VPN))
+    )
+    return {
+        "bypass": Traffic(),
+        "full_tunnel": Traffic(Mode.FULL_TUNNEL, VPN),
+        "full_tunnel, down": Traffic(Mode.FULL_TUNNEL, GONE),
+        "full_tunnel, down, direct": Traffic(
+            Mode.FULL_TUNNEL, GONE, when_vpn_down=WhenVpnDown.DIRECT
+        ),
+        "selective": Traffic(Mode.SELECTIVE, VPN),
+        "direct": Traffic(Mode.DIRECT, VPN),
+        "root by the VPN": Traffic(vpn_interface=VPN, force_vpn=Overrides(uids=ROOT)),
+        "root by a VPN that is down": Traffic(vpn_interface=GONE, force_vpn=Overrides(uids=ROOT)),
+        "root direct": Traffic(vpn_interface=VPN, force_direct=Overrides(uids=ROOT)),
+        "own by the VPN": Traffic(vpn_interface=VPN, force_vpn=own),
+        "own direct": Traffic(vpn_interface=VPN, force_direct=own),
+        "client by the VPN": Traffic(
+            vpn_interface=VPN,
+            force_vpn=Overrides(destinations=(f"{SERVERS[version]}/{bits}",)),
+        ),
+    }
+
+
+def _log_in(version: int, address: tuple[str, int], ready: int, told: int) -> bool:
+    """Log in from afar; return whether the line is still there when told to go on."""
+    with _connect_from_afar(version, address) as client:
+        client.send(b"?")
+        assert client.recv(1) == b"."
+        os.write(ready, b".")
+        os.read(told, 1)
+        client.settimeout(0.8)
+        try:
+            client.send(b"?")
+            return client.recv(1) == b"."
+        except TimeoutError:
+            return False
+
+
+def _connect_from_afar(version: int, address: tuple[str, int]) -> socket.socket:
+    """Return a connection from an address that is not near, once there is a server."""
+    for _ in range(100):
+        client = socket.socket({4: socket.AF_INET, 6: socket.AF_INET6}[version])
+        client.bind((SERVERS[version], 0))
+        client.settimeout(3)
+        try:
+            client.connect(address)
+        except ConnectionRefusedError:
+            client.close()
+            time.sleep(0.02)
+        else:
+            return client
+    raise AssertionError("nobody answers")
+
+
+def _serve_login(version: int, address: tuple[str, int]) -> None:
+    family = {4: socket.AF_INET, 6: socket.AF_INET6}[version]
+    with socket.create_server(address, family=family) as server:
+        connection = server.accept()[0]
+        with connection:
+            while connection.recv(1):
+                connection.send(b".")
+
+
+PORTS = count(7300)
+
+
+OF_IPV6 = ("full_tunnel", "full_tunnel, down", "direct", "own direct")
+
+
+@pytest.mark.parametrize("came", ["direct0", "vpn0", "another"])
+@pytest.mark.parametrize(
+    ("case", "version"), [*((c, 4) for c in _cases(4)), *((c, 6) for c in OF_IPV6)]
+)
+def test_logins_that_are_cut(crossing: Crossing, version: int, came: str, case: str) -> None:
+    """One that is open is cut where the warning says so, and nowhere else."""
+    traffic = _cases(version)[case]
+    set_owner(crossing, "halves" if came == "vpn0" else "nobody")
+    profile = Profile(interface="direct0")
+    if came == "another":  # it is direct0 that is another link then
+        gateways = {"gateway": CONTAINER[4], "gateway6": CONTAINER[6]}
+        profile = replace(profile, interface="br-test", **gateways)
+    local = CLIENT_VPN if came == "vpn0" else CLIENT_DIRECT
+    address = (local[version], next(PORTS))
+    far = Namespace(crossing.direct.name.replace("direct", "vpn")) if came == "vpn0" else (
+        crossing.direct
+    )  # fmt: skip
+    server = crossing.machine.start(lambda: _serve_login(version, address))
+    ready, told = os.pipe(), os.pipe()
+    client = far.start(lambda: _log_in(version, address, ready[1], told[0]))
+    os.close(ready[1])
+    try:
+        assert os.read(ready[0], 1) == b".", client.result()
+        desired = desire(Config(profiles=(profile,), traffic=traffic))
+        login = Login(SERVERS[version], local[version])
+        before = replace(look_around(crossing), logins=(login,))
+        warnings = list(warn_of_logins(desired, before))
+        crossing.converge(desired, forget=False)
+        os.write(told[1], b".")
+        stays = client.result()
+        assert stays is not bool(warnings), warnings
+    finally:
+        server.stop()
+        for end in (ready[0], *told):
+            os.close(end)
