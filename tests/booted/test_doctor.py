@@ -85,7 +85,7 @@ def test_server_that_is_led_into_its_own_tunnel(machine: Machine, byway: Byway) 
     assert "does not run" in stopped["what"]
     byway.start()
     byway.settle("$['traffic']['vpn']['usable']")
-    assert "default dev tun0" in machine.run("ip route show table agvpn").stdout
+    assert "default via 10.98.0.1 dev tun0" in machine.run("ip route show table agvpn").stdout
     assert findings(byway)["endpoints"] == []
     machine.run(f"ip route delete {SERVER}")
     byway.settle("$['traffic']['vpn']['usable']")
