@@ -197,9 +197,12 @@ def read_vpn_table(value: object) -> int:
         return VPN_TABLE
     if isinstance(value, int) and not isinstance(value, bool) and value in SPARE_TABLES:
         return value
+    remedy = f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}'
+    if isinstance(value, str):
+        remedy += ", without quotes"
+    # No route carries byway's marker in a table of others': it could not tell theirs from its own.
     raise RefusedError(
-        f"not a table of byway's own: {value!r}",
-        f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}',
+        f"not a table of byway's own: {value!r}: routes of others in it would be removed", remedy
     )
 
 
