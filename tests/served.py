@@ -195,5 +195,5 @@ def _start(root: Path, limits: dict[str, float]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["bash", "-c", script, str(listener.fileno()), *command],
             pass_fds=(listener.fileno(),),
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
         )

@@ -141,6 +141,24 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb(
+        "routes",
+        "take byway's routes out of the kernel, or put them back",
+        verbs=(
+            Verb(
+                "clear",
+                "save byway's routes and rules, and remove them until they are restored",
+                "routes:clear",
+                (_DRY_RUN, _CONFIRM),
+            ),
+            Verb(
+                "restore",
+                "check what was saved, and put the routes and rules back",
+                "routes:restore",
+                (_DRY_RUN, _CONFIRM),
+            ),
+        ),
+    ),
+    Verb(
         "candidates",
         "show what could be forced to a side, without changing anything",
         "traffic:candidates",

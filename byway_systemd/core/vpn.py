@@ -70,7 +70,10 @@ class Vpn:
 
 
 def find_vpn(desired: Desired, observed: Observed) -> Vpn | None:
-    """Return the VPN where byway leads anything to it, else None."""
+    """Return the VPN where byway leads anything to it, else None.
+
+    While routes are cleared, it is not usable.
+    """
     if not desired.exits or not desired.traffic.uses_vpn:
         return None
     traffic = desired.traffic
@@ -82,6 +85,7 @@ def find_vpn(desired: Desired, observed: Observed) -> Vpn | None:
         replace(route, table=vpn.table, protocol=PROTOCOL_KERNEL)
         for family in Family
         for route in routes_out(family, link, observed)
+        if not desired.cleared
     )
     tunnel = next((tunnel for tunnel in observed.tunnels if tunnel.link == link.index), None)
     if tunnel is None:

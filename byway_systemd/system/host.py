@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,9 @@ class Host:
         generated = unit_files(self._root, self._main)
         of_users = unit_files(self._root, self._main, Scope.USER)
         installed = self._main is None and (self._root / files.GENERATOR).exists()
-        return desire(config, generated, of_users, has_generator=installed, runs_units=installed)
+        cleared = self._main is None and files.has_route_cache(self._root)
+        desired = desire(config, generated, of_users, has_generator=installed, runs_units=installed)
+        return replace(desired, cleared=cleared)
 
     def system(self) -> Machine:
         """Return the machine; raise UnsupportedError where byway cannot work."""
@@ -278,7 +281,7 @@ class Host:
         from byway_systemd.system.resolver import Resolver  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        standard = (self._root / name for name in (*files.CONFIG_PATHS, files.BYPASS_LIST))
+        standard = (self._root / name for name in files.WATCHED)
         changes = events.FileSource((self._main.absolute(),) if self._main else tuple(standard))
         networks, cgroups = events.open_network_sources()
         resolver = Resolver(self._root)
