@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.api import (
     bypass,
+    canaries,
     candidates,
     events,
     overrides,
@@ -90,6 +91,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/traffic/candidates", candidates.get_candidates),
     _change("POST", "/api/v1/traffic/routes/clear", route_cache.post_clear),
     _change("POST", "/api/v1/traffic/routes/restore", route_cache.post_restore),
+    Route("POST", "/api/v1/traffic/test", canaries.post_test, writes=True, most_body=SMALL_BODY),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

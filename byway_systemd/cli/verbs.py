@@ -164,6 +164,12 @@ VERBS: tuple[Verb, ...] = (
         "traffic:candidates",
         (_JSON,),
     ),
+    Verb(
+        "test",
+        "send canaries, and show by which links they would have left",
+        "canaries:test",
+        (_JSON,),
+    ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb(
         "apply",

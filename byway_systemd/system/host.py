@@ -318,6 +318,7 @@ class Host:
         from byway_systemd.api.peer import Authority  # noqa: PLC0415
         from byway_systemd.api.surface import Outlet  # noqa: PLC0415
         from byway_systemd.system import peers, polkit  # noqa: PLC0415
+        from byway_systemd.system.canaries import send_canaries  # noqa: PLC0415
         from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
@@ -327,8 +328,9 @@ class Host:
         authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
         configuration = Configuration(self._root, self._main)
         return Outlet(
-            listeners, peers.identify, authority, configuration, observe_running, self.version
-        )
+            listeners, peers.identify, authority, configuration, observe_running, send_canaries,
+            self.version,
+        )  # fmt: skip
 
 
 def _report_crash(run: Callable[[], None]) -> int:

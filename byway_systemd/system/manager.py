@@ -37,6 +37,7 @@ _PATH = b"/org/freedesktop/systemd1"
 _INTERFACE = b"org.freedesktop.systemd1.Manager"
 _SERVICE = b"org.freedesktop.systemd1.Service"
 _BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
+_LONGEST_RUN = 60_000_000  # microseconds
 _MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
 
 
@@ -162,6 +163,24 @@ class Manager:
         scope = f"byway-run-{_unit_part(name)}-{pid}-{start_time(pid)}.scope"
         self._start_transient(scope, properties)
         self._wait(lambda: f"/{scope}" in cgroup_of(pid), f"{scope} did not start")
+
+    def run(self, unit: str, command: tuple[str, ...], slice_: str, pipes: tuple[int, int]) -> None:
+        """Start a service that runs ``command``, with ``pipes`` as its standard input and output.
+
+        It is ended after a minute, and forgotten when it has ended.
+        """
+        properties = {
+            b"Description": unit.encode(),
+            b"Slice": slice_.encode(),
+            b"Type": b"exec",
+            b"ExecStart": [(command[0].encode(), [word.encode() for word in command], False)],
+            b"StandardInputFileDescriptor": pipes[0],
+            b"StandardOutputFileDescriptor": pipes[1],
+            b"StandardError": b"null",
+            b"RuntimeMaxUSec": _LONGEST_RUN,
+            b"CollectMode": b"inactive-or-failed",
+        }
+        self._start_transient(unit, properties)
 
     def _attach_descendants(self, pid: int, scope: str, cgroup: str) -> None:
         for _ in range(8):  # they may fork meanwhile: until none is outside
