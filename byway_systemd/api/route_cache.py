@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 async def post_clear(service: Service, request: Request) -> Response:
     """Save byway's routes and rules, and remove them until they are restored."""
-    cache = find_route_cache(service.engine.look(service.engine.view.desired))
 
     def edit(snapshot: Snapshot) -> Texts:
         if not snapshot.cache_name:
             detail = "the routes of a configuration of one's own cannot be cleared"
             raise ProblemError(409, detail, "leave --config FILE out", key="routes")
-        # What was saved when they were cleared is more than what there is now.
-        return {} if snapshot.is_cleared else {snapshot.cache_name: render_route_cache(cache)}
+        if snapshot.is_cleared:  # what was saved then is more than what there is now
+            return {}
+        cache = find_route_cache(service.engine.view.observed)
+        return {snapshot.cache_name: render_route_cache(cache)}
 
     return await change(service, request, edit)
 
