@@ -14,7 +14,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from pystemd.dbusexc import DBusBaseError
+from pystemd.dbusexc import DBusBaseError, DBusInterruptedError
 from pystemd.dbuslib import DBusAddress, apply_signature
 from pystemd.systemd1.manager import Manager as ManagerObject
 from pystemd.systemd1.unit_signatures import KNOWN_UNIT_SIGNATURES
@@ -204,7 +204,8 @@ class Manager:
 
         def call() -> None:
             manager = ManagerObject(bus=self._connect())
-            manager.StartTransientUnit(_INTERFACE, name.encode(), b"fail", properties)
+            with suppress(DBusInterruptedError):  # it was asked for; whoever needs it waits for it
+                manager.StartTransientUnit(_INTERFACE, name.encode(), b"fail", properties)
 
         self._translate(call, f"StartTransientUnit {name}")
 
@@ -220,13 +221,17 @@ class Manager:
         return self._connect().get_property(_DESTINATION, path, interface, name, b"s")
 
     def _translate(self, call: Any, what: str) -> Any:
-        """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
+        """Run ``call``, once more if the manager was re-executed or a signal came; raise OSError.
+
+        A signal that is handled interrupts a call whose answer is lost then.
+        """
         for attempt in (1, 2):
             try:
                 return call()
             except DBusBaseError as error:
-                number = abs(error.errno)
-                if number in _BROKEN and attempt == 1:
+                # pystemd 0.15.3 loses the number of the one that is an InterruptedError, too.
+                number = abs(error.errno or errno.EINTR)
+                if number in (*_BROKEN, errno.EINTR) and attempt == 1:
                     self.close()
                     continue
                 self.close()
