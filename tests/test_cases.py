@@ -6,6 +6,7 @@ tests/cases/NN-name/
   before/            what byway had done there: etc/ and observed.json as above; ``steps`` says how
                      far its plan had got (all of it where there is none)
   stop               byway stops
+  cleared            its routes are cleared
   expected/          plan.txt, plan.json, stderr and units/; rewritten by --update-expected
 """
 
@@ -85,7 +86,8 @@ def _desired(case: Path, root: Path) -> Desired:
         render_unit_files(config, find_templates(), scope=scope)
         for scope in (Scope.SYSTEM, Scope.USER)
     )
-    return desire(config, units, of_users, has_generator=True, runs_units=True)
+    desired = desire(config, units, of_users, has_generator=True, runs_units=True)
+    return replace(desired, cleared=(case / "cleared").exists())
 
 
 def _lay_out(case: Path, root: Path) -> None:

@@ -114,12 +114,14 @@ configs = st.builds(
     _traffic,
 )
 desireds = st.builds(
-    lambda config, files, generated: desire(
-        config, files, files, has_generator=generated, runs_units=generated
+    lambda config, files, generated, cleared: replace(
+        desire(config, files, files, has_generator=generated, runs_units=generated),
+        cleared=cleared,
     ),
     configs,
     st.sampled_from([(), (("a.service.d/50-byway.conf", "x"),)]),
     st.booleans(),
+    st.sampled_from([False, False, False, True]),
 ) | st.just(Desired.empty())
 
 _prefixes4 = st.sampled_from(

@@ -254,6 +254,12 @@ class Changes:
         self._configuration.remember(None)
 
     @asynccontextmanager
+    async def keep_still(self) -> AsyncIterator[None]:
+        """Let nobody change anything until the end of the block."""
+        async with self._turn():
+            yield
+
+    @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         async with self._lock:

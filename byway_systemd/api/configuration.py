@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from byway_systemd.core.desired import Desired
+    from byway_systemd.core.errors import Problem
 
     Texts = Mapping[str, str]  # of files, by name; a file without a text is not there
+
+_REFUSED = "refused\n"  # what comes back of a cache that could not be trusted: another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Snapshot:
 
     ``public`` says that everybody may read the files themselves. ``runtime_name`` is the drop-in
     that sets the mode until the next boot, ``list_name`` the list of bypassed destinations, whether
-    they are there or not; empty where they would not count.
+    they are there or not; empty where they would not count. ``cache_name`` is what is saved of
+    cleared routes, ``cache_text`` its text, and ``cache_fault`` why that cannot be trusted.
     """
 
     main: ConfigFile
@@ -31,6 +35,14 @@ class Snapshot:
     public: bool = True
     runtime_name: str = ""
     list_name: str = ""
+    cache_name: str = ""
+    cache_text: str = ""
+    cache_fault: Problem | None = None
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether the routes are cleared."""
+        return bool(self.cache_text or self.cache_fault)
 
     @property
     def tag(self) -> str:
@@ -46,7 +58,9 @@ class Snapshot:
     def texts(self) -> dict[str, str]:
         """The texts of the files that byway changes; empty ones of those that are not there."""
         there = {file.name: file.text for file in (*self.drop_ins, *self.lists)}
-        names = [name for name in (self.runtime_name, self.list_name) if name]
+        if self.is_cleared:
+            there[self.cache_name] = self.cache_text or _REFUSED
+        names = [name for name in (self.runtime_name, self.list_name, self.cache_name) if name]
         return {self.main.name: self.main.text, **{name: there.get(name, "") for name in names}}
 
     def files_with(self, texts: Texts) -> tuple[ConfigFile, ...]:

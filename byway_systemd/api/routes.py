@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from byway_systemd.api import bypass, candidates, events, overrides, reads, traffic, writes
+from byway_systemd.api import (
+    bypass,
+    canaries,
+    candidates,
+    events,
+    overrides,
+    reads,
+    route_cache,
+    traffic,
+    writes,
+)
 from byway_systemd.api.changes import TERMS
 from byway_systemd.api.limits import MOST_BODY, SMALL_BODY
 from byway_systemd.api.problem import ProblemError
@@ -79,6 +89,9 @@ ROUTES: tuple[Route, ...] = (
     _change("PUT", "/api/v1/traffic/overrides", overrides.put_overrides),
     _change("PATCH", "/api/v1/traffic/overrides", overrides.patch_overrides),
     Route("GET", "/api/v1/traffic/candidates", candidates.get_candidates),
+    _change("POST", "/api/v1/traffic/routes/clear", route_cache.post_clear),
+    _change("POST", "/api/v1/traffic/routes/restore", route_cache.post_restore),
+    Route("POST", "/api/v1/traffic/test", canaries.post_test, writes=True, most_body=SMALL_BODY),
     _change("POST", "/api/v1/apps", writes.post_apps),
     _change("DELETE", "/api/v1/apps", writes.delete_apps, "app"),
     _change("PUT", "/api/v1/config", writes.put_config),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.events import Hub
     from byway_systemd.api.peer import Authority
+    from byway_systemd.core.canary_report import Sighting, Trial
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
@@ -90,5 +91,6 @@ class Service:
     hub: Hub
     rendered: Rendered
     candidates: Candidates
+    send_canaries: Callable[[Trial], tuple[Sighting, ...]]
     authority: Authority
     version: str

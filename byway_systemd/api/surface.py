@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
     from byway_systemd.api.service import Engine
+    from byway_systemd.core.canary_report import Sighting, Trial
     from byway_systemd.core.describe import JsonObject
 
 
@@ -35,6 +36,7 @@ class Outlet:
     authority: Authority
     configuration: Configuration
     observe_running: Callable[[], Running]
+    send_canaries: Callable[[Trial], tuple[Sighting, ...]]
     version: str = ""
     limits: Limits = field(default_factory=Limits)
 
@@ -121,6 +123,7 @@ class Surface:
             hub,
             Rendered(),
             Candidates(outlet.observe_running),
+            outlet.send_canaries,
             outlet.authority,
             outlet.version,
         )

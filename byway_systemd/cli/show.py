@@ -96,9 +96,10 @@ def _write_status(status: dict[str, Any]) -> None:
 def _write_traffic(traffic: dict[str, Any]) -> None:
     """Say the mode, and where the VPN is, unless all is as without the traffic section."""
     counts = [(side, sum(one.values())) for side, one in traffic["overrides"].items()]
-    if traffic["mode"] == "bypass" and not any(count for _, count in counts):
+    cleared = traffic.get("routes_cleared", False)
+    if traffic["mode"] == "bypass" and not any(count for _, count in counts) and not cleared:
         return
-    parts = [f"mode {traffic['mode']}"]
+    parts = [f"mode {traffic['mode']}" + (" (routes cleared)" if cleared else "")]
     if vpn := traffic["vpn"]:
         state = "up" if vpn["usable"] else f"down, {vpn['when_down']}"
         parts.append(f"VPN {vpn['link'] or vpn['interface']} ({state})")

@@ -141,6 +141,24 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb(
+        "routes",
+        "take byway's routes out of the kernel, or put them back",
+        verbs=(
+            Verb(
+                "clear",
+                "save byway's routes and rules, and remove them until they are restored",
+                "routes:clear",
+                (_DRY_RUN, _CONFIRM),
+            ),
+            Verb(
+                "restore",
+                "check what was saved, and put the routes and rules back",
+                "routes:restore",
+                (_DRY_RUN, _CONFIRM),
+            ),
+        ),
+    ),
+    Verb(
         "candidates",
         "show what could be forced to a side, without changing anything",
         "traffic:candidates",
@@ -162,6 +180,12 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb("doctor", "look for what is wrong, and say what to do", "doctor:doctor", (_JSON,)),
+    Verb(
+        "test",
+        "send canaries, and show by which links they would have left",
+        "canaries:test",
+        (_JSON,),
+    ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb(
         "apply",

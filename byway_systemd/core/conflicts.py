@@ -38,7 +38,7 @@ def find_conflicts(desired: Desired, observed: Observed) -> list[str]:
 
 
 def _warn_of_vpn(desired: Desired, vpn: Vpn | None) -> Iterator[str]:
-    if vpn is None or vpn.usable:
+    if vpn is None or vpn.usable or desired.cleared:
         return
     name = desired.traffic.vpn_interface
     what = "no tunnel was found" if name == AUTO else f"{name} is absent"

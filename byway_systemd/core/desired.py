@@ -41,7 +41,8 @@ class Desired:
     what is placed of their sessions; ``user_placements`` is the digest of the drop-ins that the
     generator has for them. ``marks_sockets`` says whether sockets are marked when they
     are made, ``resets_sockets`` whether open connections are reset when what they belong to
-    changes sides.
+    changes sides. ``cleared`` says that byway's routes and routing rules are out of the kernel
+    until they are restored.
     """
 
     exits: tuple[Exit, ...] = ()
@@ -56,6 +57,7 @@ class Desired:
     marks_sockets: bool = False
     resets_sockets: bool = True
     gate_reason: str = ""
+    cleared: bool = False
     traffic: Traffic = field(default_factory=Traffic)
 
     @classmethod

@@ -224,12 +224,16 @@ def near_prefixes(observed: Observed) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def steering_uplinks(desired: Desired, observed: Observed) -> tuple[Uplink, ...]:
-    """Return the direct links that are to be steered to: all but those left to the VPN now."""
+    """Return the direct links that are to be steered to: all but those left to the VPN now.
+
+    While routes are cleared, none is usable.
+    """
     uplinks = (find_uplink(exit_, observed) for exit_ in desired.exits)
     return tuple(
         uplink
         for uplink in uplinks
-        if uplink.usable or uplink.exit.profile.when_down is WhenDown.BLOCK
+        if (uplink.usable and not desired.cleared)
+        or uplink.exit.profile.when_down is WhenDown.BLOCK
     )
 
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.steering import Steering
 
+_CLEARED = "the routes are cleared"
+
 
 def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     """Return the operations, in order; none when everything is in sync."""
@@ -164,8 +166,10 @@ def _plan_units(desired: Desired, observed: Observed) -> Iterator[Operation]:
 def _plan_routes(
     desired: Desired, uplinks: tuple[Uplink, ...], vpn: Vpn | None, observed: Observed
 ) -> tuple[list[Operation], list[Operation]]:
-    wanted = [route for uplink in uplinks for route in table_routes(uplink, observed)]
-    if vpn:
+    wanted: list[Route] = []
+    if not desired.cleared:
+        wanted += [route for uplink in uplinks for route in table_routes(uplink, observed)]
+    if vpn and not desired.cleared:
         wanted += vpn_routes(vpn, observed, keeps_near=desired.traffic.auto_local_bypass)
     present = [route for route in observed.routes if route.table in TABLES]
     occupied = {route.slot for route in present if route.family is Family.IPV4}
@@ -177,7 +181,7 @@ def _plan_routes(
     taken = {route.slot for route in missing if route.slot in occupied}
     keep = set(wanted)
     down: list[Operation] = [
-        DeleteRoute(route, "it is not, or no longer, a way out")
+        DeleteRoute(route, _CLEARED if desired.cleared else "it is not, or no longer, a way out")
         for route in reversed(present)
         if route not in keep and route.slot not in taken
     ]
@@ -202,11 +206,12 @@ def _plan_rules(
     front of another without those that are to come before both.
     """
     exits = tuple(uplink.exit for uplink in uplinks)
-    wanted = plan_rules(desired, exits, vpn, observed)
+    wanted = () if desired.cleared else plan_rules(desired, exits, vpn, observed)
     present = [rule for rule in observed.rules if is_own_rule(rule)]
     up = [AddRule(rule, describe_purpose(rule, desired)) for rule in wanted if rule not in present]
+    gone = _CLEARED if desired.cleared else "it is not wanted, or not at this preference"
     down = [
-        DeleteRule(rule, "it is not wanted, or not at this preference")
+        DeleteRule(rule, gone)
         for rule in sorted(present, key=lambda rule: (rule.family, -rule.preference))
         if rule not in wanted or present.count(rule) > 1
     ]

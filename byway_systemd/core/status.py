@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from byway_systemd.core.operations import Operation
     from byway_systemd.core.steering import Steering
 
+_CLEARED = (
+    "the routes are cleared: the main table leads all, and what is listed leaves by its own link, "
+    "or as when_down says (byway routes restore)"
+)
+
 
 def build_status(
     desired: Desired, observed: Observed, remaining: tuple[Operation, ...]
@@ -172,7 +177,8 @@ def _program(process: Process, observed: Observed) -> str:
 
 def find_warnings(desired: Desired, observed: Observed) -> list[str]:
     """Return what is not wrong in the configuration and yet keeps it from working."""
-    found = warn_of_files(tuple(e for e in observed.executables if not e.excluded))
+    found = [_CLEARED] if desired.cleared else []
+    found += warn_of_files(tuple(e for e in observed.executables if not e.excluded))
     found += [_warn_of_link(find_uplink(exit_, observed)) for exit_ in desired.exits]
     found += find_conflicts(desired, observed)
     found += [_warn_of_dns(find_uplink(exit_, observed), observed) for exit_ in desired.exits]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.conflicts import warn_of_cgroups
@@ -31,9 +32,10 @@ def present_traffic(
 ) -> JsonObject:
     """Return the section as a JSON value; ``remaining`` is what the plan would still do.
 
-    ``applied_mode`` is None while routes, rules or the firewall's table are not as they should be.
+    ``applied_mode`` is None while routes, rules or the firewall's table are not as they should be,
+    and while the routes are cleared.
     """
-    traffic, vpn = desired.traffic, find_vpn(desired, observed)
+    traffic, vpn = desired.traffic, find_vpn(replace(desired, cleared=False), observed)
     counts = {
         side: {name: len(getattr(overrides, name)) for name in _FIELDS}
         for side, overrides in traffic.sides
@@ -42,7 +44,8 @@ def present_traffic(
     applied = not any(isinstance(operation, _OF_THE_MODE) for operation in remaining)
     shown: JsonObject = {
         "mode": str(traffic.mode),
-        "applied_mode": str(traffic.mode) if applied else None,
+        "applied_mode": str(traffic.mode) if applied and not desired.cleared else None,
+        "routes_cleared": desired.cleared,
         "vpn": None,
         "overrides": counts,
         "override_count": sum(sum(one.values()) for one in counts.values()) - bypass,

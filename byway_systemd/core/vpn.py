@@ -24,6 +24,7 @@ from byway_systemd.core.network import (
     Route,
     RouteKind,
 )
+from byway_systemd.core.rules import can_take, is_own_rule
 from byway_systemd.core.traffic import WhenVpnDown
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class Vpn:
 
 
 def find_vpn(desired: Desired, observed: Observed) -> Vpn | None:
-    """Return the VPN where byway leads anything to it, else None."""
+    """Return the VPN where byway leads anything to it, else None.
+
+    While routes are cleared, it is not usable.
+    """
     if not desired.exits or not desired.traffic.uses_vpn:
         return None
     traffic = desired.traffic
@@ -82,6 +86,7 @@ def find_vpn(desired: Desired, observed: Observed) -> Vpn | None:
         replace(route, table=vpn.table, protocol=PROTOCOL_KERNEL)
         for family in Family
         for route in routes_out(family, link, observed)
+        if not desired.cleared
     )
     tunnel = next((tunnel for tunnel in observed.tunnels if tunnel.link == link.index), None)
     if tunnel is None:
@@ -168,3 +173,36 @@ def _host_routes(observed: Observed) -> Iterator[Route]:
 def _throw(prefix: str, table: int) -> Route:
     family = Family.IPV6 if ":" in prefix else Family.IPV4
     return Route(family, table, prefix, RouteKind.THROW, metric=_THROW_METRIC)
+
+
+def leading_link(desired: Desired, observed: Observed, family: Family) -> Link | None:
+    """Return the tunnel that a VPN client leads everything by, where it is up and plainly does.
+
+    By the best default route of the main table, by routes to halves of everything there, or by a
+    default route in a table that a rule of others looks up for unmarked packets.
+    """
+    link = find_vpn_link(desired, observed)
+    if link is None or not link.up:
+        return None
+    own = tuple(ip_interface(a).ip for one in observed.links for a in one.addresses)
+    asked = {
+        rule.table
+        for rule in observed.rules
+        if rule.family is family
+        and not is_own_rule(rule)
+        and can_take(rule, 0, own)
+        and rule.suppress_prefix_length < 0
+        and rule.table != MAIN_TABLE
+    }
+    defaults = [
+        route
+        for route in observed.routes
+        if route.family is family
+        and route.destination in _DEFAULTS
+        and route.kind is RouteKind.UNICAST
+        and route.table not in TABLES
+    ]
+    in_main = [route for route in defaults if route.table == MAIN_TABLE]
+    best = max(in_main, key=lambda r: (not r.is_default, -r.metric), default=None)
+    leads = any(route.table in asked and route.link == link.index for route in defaults)
+    return link if leads or (best and best.link == link.index) else None

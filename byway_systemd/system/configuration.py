@@ -67,18 +67,23 @@ class Configuration:
             self._is_public(),
             "" if files.masks_runtime_mode(self._root) else f"/{files.RUNTIME_MODE}",
             f"/{files.BYPASS_LIST}",
+            f"/{files.ROUTE_CACHE}",
+            *self._read_route_cache(),
         )
 
     def preview(self, texts: Mapping[str, str]) -> Desired:
         """Return what there would be with ``texts``, by name; raise ConfigError."""
-        config = check_config(self.read().files_with(texts))
+        snapshot = self.read()
+        config = check_config(snapshot.files_with(texts))
         templates, source = files.find_templates(), self.name if self._main else SOURCE
         of_system, of_users = (
             render_unit_files(config, templates, source, scope)
             for scope in (Scope.SYSTEM, Scope.USER)
         )
         installed = self._main is None and (self._root / files.GENERATOR).exists()
-        return desire(config, of_system, of_users, has_generator=installed, runs_units=installed)
+        desired = desire(config, of_system, of_users, has_generator=installed, runs_units=installed)
+        cleared = (snapshot.texts | dict(texts)).get(snapshot.cache_name)
+        return replace(desired, cleared=bool(cleared))
 
     def write(self, texts: Mapping[str, str]) -> None:
         """Replace files, in their order; raise OSError.
@@ -117,11 +122,17 @@ class Configuration:
             return False
         if self.name not in texts or not all(isinstance(text, str) for text in texts.values()):
             return False
-        of_one_boot = f"/{files.RUNTIME_MODE}"
-        ours = [self.name, f"/{files.BYPASS_LIST}", *([of_one_boot] if boot == _boot_id() else [])]
+        of_one_boot = [f"/{files.RUNTIME_MODE}", f"/{files.ROUTE_CACHE}"]
+        ours = [self.name, f"/{files.BYPASS_LIST}", *(of_one_boot if boot == _boot_id() else [])]
         self.write({name: texts[name] for name in ours if name in texts})
         self.remember(None)
         return True
+
+    def _read_route_cache(self) -> tuple[str, Problem | None]:
+        try:
+            return files.read_route_cache(self._root).text, None
+        except ConfigError as error:
+            return "", error.problems[0]
 
     def _is_public(self) -> bool:
         """Whether everybody may read the files anyway."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.parse import LARGEST_FILE, LARGEST_LIST, ConfigFile
+from byway_systemd.core.route_cache import LARGEST_CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,10 @@ DROP_IN_DIRECTORIES = ("etc/byway/conf.d", "run/byway/conf.d", "usr/lib/byway/co
 CONFIG_PATHS = (CONFIG, *(f"{directory}/*.toml" for directory in DROP_IN_DIRECTORIES))
 # Sorted last: it counts more than the other drop-ins.
 RUNTIME_MODE = "run/byway/conf.d/zz-byway-mode.toml"
+# While it is there the routes are cleared; gone with the next boot.
+ROUTE_CACHE = "run/byway/routes.json"
 BYPASS_LIST = "var/lib/byway/bypass.list"
+WATCHED = (*CONFIG_PATHS, BYPASS_LIST, ROUTE_CACHE)  # what the daemon loads again when it changes
 # systemd's generators for users' managers run as these users.
 _LET_ALL_READ = "users' service managers read it, too: chmod -R a+rX /etc/byway"
 RUNTIME_UNITS = "run/systemd/system"
@@ -82,6 +86,25 @@ def change_list(root: Path, change: Callable[[str], str]) -> None:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def has_route_cache(root: Path) -> bool:
+    """Whether byway's routes are cleared: whatever stands there, it is not put back unseen."""
+    return os.path.lexists(root / ROUTE_CACHE)
+
+
+def read_route_cache(root: Path) -> ConfigFile:
+    """Return what was saved when the routes were cleared, empty when they are not.
+
+    Raises ConfigError where the file cannot be trusted: a link, another's, or too large.
+    """
+    path, name = root / ROUTE_CACHE, f"/{ROUTE_CACHE}"
+    if not has_route_cache(root):
+        return ConfigFile(name, "")
+    if path.is_symlink():
+        remedy = "remove it: byway then makes the routes anew, from its configuration"
+        raise ConfigError((Problem(name, 0, "", "a symbolic link", remedy),))
+    return _read_file(path, name, LARGEST_CACHE)
 
 
 def has_config(root: Path) -> bool:

@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,9 @@ class Host:
         generated = unit_files(self._root, self._main)
         of_users = unit_files(self._root, self._main, Scope.USER)
         installed = self._main is None and (self._root / files.GENERATOR).exists()
-        return desire(config, generated, of_users, has_generator=installed, runs_units=installed)
+        cleared = self._main is None and files.has_route_cache(self._root)
+        desired = desire(config, generated, of_users, has_generator=installed, runs_units=installed)
+        return replace(desired, cleared=cleared)
 
     def system(self) -> Machine:
         """Return the machine; raise UnsupportedError where byway cannot work."""
@@ -284,7 +287,7 @@ class Host:
         from byway_systemd.system.resolver import Resolver  # noqa: PLC0415
 
         exec_source, note = events.open_exec_source()
-        standard = (self._root / name for name in (*files.CONFIG_PATHS, files.BYPASS_LIST))
+        standard = (self._root / name for name in files.WATCHED)
         changes = events.FileSource((self._main.absolute(),) if self._main else tuple(standard))
         networks, cgroups = events.open_network_sources()
         resolver = Resolver(self._root)
@@ -321,6 +324,7 @@ class Host:
         from byway_systemd.api.peer import Authority  # noqa: PLC0415
         from byway_systemd.api.surface import Outlet  # noqa: PLC0415
         from byway_systemd.system import peers, polkit  # noqa: PLC0415
+        from byway_systemd.system.canaries import send_canaries  # noqa: PLC0415
         from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
@@ -330,8 +334,9 @@ class Host:
         authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
         configuration = Configuration(self._root, self._main)
         return Outlet(
-            listeners, peers.identify, authority, configuration, observe_running, self.version
-        )
+            listeners, peers.identify, authority, configuration, observe_running, send_canaries,
+            self.version,
+        )  # fmt: skip
 
 
 def _report_crash(run: Callable[[], None]) -> int:

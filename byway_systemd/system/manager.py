@@ -14,7 +14,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from pystemd.dbusexc import DBusBaseError
+from pystemd.dbusexc import DBusBaseError, DBusInterruptedError
 from pystemd.dbuslib import DBusAddress, apply_signature
 from pystemd.systemd1.manager import Manager as ManagerObject
 from pystemd.systemd1.unit_signatures import KNOWN_UNIT_SIGNATURES
@@ -37,6 +37,7 @@ _PATH = b"/org/freedesktop/systemd1"
 _INTERFACE = b"org.freedesktop.systemd1.Manager"
 _SERVICE = b"org.freedesktop.systemd1.Service"
 _BROKEN = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESTALE, errno.EBADF)
+_LONGEST_RUN = 60_000_000  # microseconds
 _MOVE_PATIENCE = 2.0  # seconds: the manager may be busy with a reload
 
 
@@ -163,6 +164,24 @@ class Manager:
         self._start_transient(scope, properties)
         self._wait(lambda: f"/{scope}" in cgroup_of(pid), f"{scope} did not start")
 
+    def run(self, unit: str, command: tuple[str, ...], slice_: str, pipes: tuple[int, int]) -> None:
+        """Start a service that runs ``command``, with ``pipes`` as its standard input and output.
+
+        It is ended after a minute, and forgotten when it has ended.
+        """
+        properties = {
+            b"Description": unit.encode(),
+            b"Slice": slice_.encode(),
+            b"Type": b"exec",
+            b"ExecStart": [(command[0].encode(), [word.encode() for word in command], False)],
+            b"StandardInputFileDescriptor": pipes[0],
+            b"StandardOutputFileDescriptor": pipes[1],
+            b"StandardError": b"null",
+            b"RuntimeMaxUSec": _LONGEST_RUN,
+            b"CollectMode": b"inactive-or-failed",
+        }
+        self._start_transient(unit, properties)
+
     def _attach_descendants(self, pid: int, scope: str, cgroup: str) -> None:
         for _ in range(8):  # they may fork meanwhile: until none is outside
             outside = [
@@ -185,7 +204,8 @@ class Manager:
 
         def call() -> None:
             manager = ManagerObject(bus=self._connect())
-            manager.StartTransientUnit(_INTERFACE, name.encode(), b"fail", properties)
+            with suppress(DBusInterruptedError):  # it was asked for; whoever needs it waits for it
+                manager.StartTransientUnit(_INTERFACE, name.encode(), b"fail", properties)
 
         self._translate(call, f"StartTransientUnit {name}")
 
@@ -201,13 +221,17 @@ class Manager:
         return self._connect().get_property(_DESTINATION, path, interface, name, b"s")
 
     def _translate(self, call: Any, what: str) -> Any:
-        """Run ``call``, connecting anew once if the manager was re-executed; raise OSError."""
+        """Run ``call``, once more if the manager was re-executed or a signal came; raise OSError.
+
+        A signal that is handled interrupts a call whose answer is lost then.
+        """
         for attempt in (1, 2):
             try:
                 return call()
             except DBusBaseError as error:
-                number = abs(error.errno)
-                if number in _BROKEN and attempt == 1:
+                # pystemd 0.15.3 loses the number of the one that is an InterruptedError, too.
+                number = abs(error.errno or errno.EINTR)
+                if number in (*_BROKEN, errno.EINTR) and attempt == 1:
                     self.close()
                     continue
                 self.close()

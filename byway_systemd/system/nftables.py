@@ -7,6 +7,7 @@ Every change is one transaction: all of it happens or nothing. Observed by struc
 from __future__ import annotations
 
 import errno
+import struct
 from typing import TYPE_CHECKING, Self
 
 from byway_systemd.core.nftables import (
@@ -24,6 +25,7 @@ from byway_systemd.system.netlink import (
     FLAG_ACK,
     FLAG_APPEND,
     FLAG_CREATE,
+    FLAG_EXCLUSIVE,
     NETLINK_NETFILTER,
     KernelError,
     Message,
@@ -55,6 +57,7 @@ _NEW_SET, _GET_SET = _SUBSYSTEM | 9, _SUBSYSTEM | 10
 _NEW_ELEMENTS, _GET_ELEMENTS, _DELETE_ELEMENTS = (_SUBSYSTEM | number for number in (12, 13, 14))
 _GET_GENERATION = _SUBSYSTEM | 16
 _NAME = 1  # NFTA_TABLE_NAME, and the table's attribute of chains, rules, sets and elements
+_TABLE_FLAGS, _FLAG_OWNER = 2, 2  # NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER
 _ELEMENTS_SET, _ELEMENTS = 2, 3 | 0x8000  # NFTA_SET_ELEM_LIST_*, nested
 _OBSERVE_ATTEMPTS = 5
 _PROBE = NftTable(
@@ -127,6 +130,18 @@ class Nftables:
         KernelError names the chain, set or rule that was refused; the old table then stays.
         """
         self._netlink.transact([_BEGIN, *_render_replacement(table), _END])
+
+    def own_table(self, table: NftTable) -> None:
+        """Make a table that goes with this socket, however its process ends, and is nobody else's.
+
+        KernelError EPERM or EEXIST when another process has one of that name. Linux 5.12.
+        """
+        flags = render_attribute(_TABLE_FLAGS, struct.pack(">I", _FLAG_OWNER))
+        named = _INET + _text(_NAME, table.name) + flags
+        new = Message(
+            _NEW_TABLE, FLAG_CREATE | FLAG_EXCLUSIVE, named, f"add nft table inet {table.name}"
+        )
+        self._netlink.transact([_BEGIN, new, *_render_content(table), _END])
 
     def check_table(self, table: NftTable) -> None:
         """Have the kernel check ``table`` without installing it. Raise KernelError as above."""
@@ -227,6 +242,16 @@ _END = Message(_BATCH_END, 0, _BATCH, "change the nftables ruleset")
 
 def _render_replacement(table: NftTable) -> Iterator[Message]:
     """Yield what makes the table anew; added first, so that deleting it cannot fail."""
+    where = f"nft table inet {table.name}"
+    named = _INET + _text(_NAME, table.name)
+    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
+    yield Message(_DELETE_TABLE, 0, named, f"delete {where}")
+    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
+    yield from _render_content(table)
+
+
+def _render_content(table: NftTable) -> Iterator[Message]:
+    """Yield what fills a table that has just been added."""
     # Imported here: pyroute2 costs 100 ms, which readers need not pay.
     from byway_systemd.system.nft_codec import (  # noqa: PLC0415
         encode_chain,
@@ -235,10 +260,6 @@ def _render_replacement(table: NftTable) -> Iterator[Message]:
     )
 
     where = f"nft table inet {table.name}"
-    named = _INET + _text(_NAME, table.name)
-    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
-    yield Message(_DELETE_TABLE, 0, named, f"delete {where}")
-    yield Message(_NEW_TABLE, FLAG_CREATE, named, f"add {where}")
     for identifier, nft_set in enumerate(table.sets, 1):
         payload = encode_set(table.name, nft_set, identifier)
         yield Message(_NEW_SET, FLAG_CREATE, payload, f"add set {nft_set.name} to {where}")

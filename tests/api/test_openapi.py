@@ -43,6 +43,8 @@ VALID_AND_REFUSED: dict[tuple[str, str], tuple[str, dict[str, str], Any]] = {
     ("PUT", "/api/v1/traffic/mode"): ("", _OLD, {"mode": "direct"}),
     ("PUT", "/api/v1/traffic/overrides"): ("", {}, {"force_vpn": {"subnets": ["nowhere"]}}),
     ("PATCH", "/api/v1/traffic/overrides"): ("", _OLD, {"force_vpn": {"uids": ["7"]}}),
+    ("POST", "/api/v1/traffic/routes/clear"): ("", _OLD, None),
+    ("POST", "/api/v1/traffic/routes/restore"): ("", _OLD, None),
     ("POST", "/api/v1/apps"): ("", {}, "firefox"),
     ("DELETE", "/api/v1/apps"): ("?app=firefox", {}, None),
     ("PUT", "/api/v1/config"): ("", {}, {"text": "apps = ["}),

@@ -1,7 +1,8 @@
 """byway(1): the template's prose around what the table of verbs says.
 
 Lines of the template that are replaced: ``@synopsis@``, ``@options@``, and for each command
-``@verb NAME@``, after which the template goes on with what the table does not know.
+``@verb NAME@``, after which the template goes on with what the table does not know. Besides,
+``@criteria@`` is what ``byway test`` asks for.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.canaries import CHECKS, Check
 from rendering.verbs import GLOBAL_OPTIONS, Argument, Command, list_commands
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def render_manual(template: str) -> str:
             lines += _render_synopsis(commands.values())
         elif line == "@options@":
             lines += (text for option in GLOBAL_OPTIONS for text in _render_option(option))
+        elif line == "@criteria@":
+            lines += (text for check in CHECKS for text in _render_check(check))
         elif line.startswith("@verb "):
             lines += _render_command(commands[line[len("@verb ") : -1]])
         else:
@@ -85,6 +89,12 @@ def _render_option(option: Argument) -> Iterator[str]:
         flags.append(rf"\fB{escape(flag)}\fR" + (f"{separator}{value}" if value else ""))
     yield ", ".join(flags)
     yield _sentence(option.meaning)
+
+
+def _render_check(check: Check) -> Iterator[str]:
+    yield ".TP"
+    yield rf"\fB{escape(check.name)}\fR"
+    yield _sentence(check.criterion)
 
 
 def _sentence(meaning: str) -> str:

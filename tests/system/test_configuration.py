@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 MAIN, LIST = "/etc/byway/byway.toml", "/var/lib/byway/bypass.list"
+CACHE = "/run/byway/routes.json"
 MODE, DIRECT = "/run/byway/conf.d/zz-byway-mode.toml", '[traffic]\nmode = "direct"\n'
 
 
@@ -99,13 +100,14 @@ def test_mode_of_one_boot_does_not_come_back_in_another(root: Path) -> None:
 def test_several_files_at_once(root: Path) -> None:
     configuration = Configuration(root)
     before = configuration.read()
-    assert before.texts == {MAIN: 'interface = "a"\n', MODE: "", LIST: ""}
-    texts = {MAIN: "", MODE: DIRECT, LIST: "192.0.2.1\n"}
+    assert before.texts == {MAIN: 'interface = "a"\n', MODE: "", LIST: "", CACHE: ""}
+    texts = {MAIN: "", MODE: DIRECT, LIST: "192.0.2.1\n", CACHE: "?\n"}
     wanted = configuration.preview(texts)
     assert (wanted.traffic.mode, wanted.traffic.force_direct.destinations) == (
         "direct",
         ("192.0.2.1/32",),
     )
+    assert wanted.cleared
     configuration.write(texts)
     assert configuration.read().texts == texts
     assert configuration.read().tag != before.tag
