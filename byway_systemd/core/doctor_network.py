@@ -69,6 +69,8 @@ def check_vpn_link(case: Case) -> Iterator[Finding]:
 
 def check_tables(case: Case) -> Iterator[Finding]:
     """The tables that packets are led to have a default route out."""
+    if not case.is_applied:
+        return
     vpn = find_vpn(case.desired, case.observed)
     tables = [
         (uplink.exit.table, uplink.link)

@@ -29,9 +29,15 @@ _SHOWN = 3  # of many operations
 def check_service(case: Case) -> Iterator[Finding]:
     """The daemon runs, with the configuration that is there."""
     if not case.runs:
-        what = "byway does not run: nothing is steered, or not any more"
         remedy = "sudo systemctl enable --now byway (see journalctl -u byway if it does not stay)"
-        yield Finding(Severity.ERROR, what, "it has no process", remedy)
+        if case.is_applied:
+            what = "byway does not run: what was applied stays, and nothing follows what happens"
+            evidence = "it has no process, and its routing rules are there"
+            yield Finding(Severity.WARNING, what, evidence, remedy)
+        else:
+            what = "byway does not run: nothing is steered"
+            evidence = "it has no process, and no routing rule"
+            yield Finding(Severity.ERROR, what, evidence, remedy)
     for problem in case.problems:
         what = "the configuration is refused, and the last good one is in force"
         yield Finding(Severity.ERROR, what, problem, "correct it (byway config check)")
@@ -39,7 +45,7 @@ def check_service(case: Case) -> Iterator[Finding]:
 
 def check_sync(case: Case) -> Iterator[Finding]:
     """Everything is as the configuration says."""
-    if not case.runs or not case.remaining:
+    if not case.is_applied or not case.remaining:
         return
     shown = "; ".join(describe_operation(operation) for operation in case.remaining[:_SHOWN])
     more = "; ..." if len(case.remaining) > _SHOWN else ""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.rules import is_own_rule
+
 if TYPE_CHECKING:
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.foreign_filters import FilterChain
@@ -81,3 +83,8 @@ class Case:
     remaining: tuple[Operation, ...] = ()
     runs: bool = True
     problems: tuple[str, ...] = ()
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether byway runs, or has been made to apply its plan without running."""
+        return self.runs or any(map(is_own_rule, self.observed.rules))

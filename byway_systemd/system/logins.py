@@ -9,13 +9,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.observed import Login
-from byway_systemd.system.proc_sockets import ESTABLISHED, list_sockets
+from byway_systemd.system.proc_sockets import list_connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_TCP, _SSH = 6, 22
+_SSH = 22
 _MOST = 100
 _LARGEST = 1 << 16
 
@@ -30,10 +30,8 @@ def observe_logins(
     """
     found = {*_own_login(environment)}
     ports = {_SSH, *_ports(root)}
-    for seen in list_sockets((_TCP,), proc):
-        client, server = seen.remote[0], seen.local[0]
-        is_login = seen.state == ESTABLISHED and seen.local[1] in ports
-        if is_login and not ip_address(client).is_loopback:
+    for client, server in list_connected(ports, proc):
+        if not ip_address(client).is_loopback:
             found.add(Login(client, server))
     return tuple(sorted(found)[:_MOST])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from byway_systemd.system.netlink import render_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TCP, _UDP = 6, 17  # IPPROTO_*
 _FILES = (("tcp", _TCP), ("tcp6", _TCP), ("udp", _UDP), ("udp6", _UDP))
@@ -38,6 +39,23 @@ def list_sockets(
             with suppress(OSError):  # IPv6 may be switched off
                 text = Path(proc, "net", name).read_text(encoding="ascii")
                 found += parse_sockets(text, protocol)
+    return found
+
+
+def list_connected(ports: Iterable[int], proc: str = "/proc") -> list[tuple[str, str]]:
+    """Return (remote, local) address of the TCP connections that are open at one of ``ports``.
+
+    Of 50,000 connections, only those that fit are taken apart.
+    """
+    numbers = "|".join(f"{port:04X}" for port in sorted({*ports}))
+    ends = rf"([0-9A-F]+:(?:{numbers})) ([0-9A-F]+:[0-9A-F]{{4}})"
+    fits = re.compile(rf"^ *\d+: {ends} 01 ", re.MULTILINE)  # TCP_ESTABLISHED
+    found: list[tuple[str, str]] = []
+    for name, protocol in _FILES:
+        if protocol == _TCP:
+            with suppress(OSError):
+                text = Path(proc, "net", name).read_text(encoding="ascii")
+                found += [(_parse_end(b)[0], _parse_end(a)[0]) for a, b in fits.findall(text)]
     return found
 
 

@@ -69,7 +69,7 @@ def test_what_it_says() -> None:
     assert [check["check"] for check in said["checks"]] == [check.name for check in CHECKS]
     (finding,) = said["checks"][0]["findings"]
     assert finding.keys() == {"severity", "wrong", "what", "evidence", "remedy"}
-    assert finding["severity"] == "error"
+    assert finding["severity"] == "warning"
 
 
 def test_what_needs_root() -> None:
@@ -97,6 +97,9 @@ def test_service() -> None:
     assert found("service", well()) == []
     (finding,) = found("service", well(runs=False))
     assert "systemctl enable --now byway" in finding.remedy
+    assert finding.severity is Severity.WARNING  # as after byway apply
+    (finding,) = found("service", well(runs=False, observed=laptop()))
+    assert finding.severity is Severity.ERROR
     (finding,) = found("service", well(problems=("byway.toml:1: unknown key",)))
     assert finding.evidence == "byway.toml:1: unknown key"
 
@@ -106,7 +109,9 @@ def test_sync() -> None:
     remaining = plan(configured(), observed)
     (finding,) = found("sync", well(remaining=remaining))
     assert "replace table inet byway" in finding.evidence
-    assert found("sync", well(remaining=remaining, runs=False)) == []
+    assert len(found("sync", well(remaining=remaining, runs=False))) == 1
+    bare = well(remaining=remaining, runs=False, observed=laptop())
+    assert found("sync", bare) == found("tables", bare) == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import desire
 from byway_systemd.core.network import Link
 from byway_systemd.core.traffic import Mode, Traffic
-from byway_systemd.system.proc_sockets import ESTABLISHED, list_sockets, parse_sockets
+from byway_systemd.system.proc_sockets import (
+    ESTABLISHED,
+    list_connected,
+    list_sockets,
+    parse_sockets,
+)
 from byway_systemd.system.surroundings import observe_case, observe_surroundings
 from byway_systemd.system.tunnel_servers import observe_tunnel_servers
 
@@ -83,5 +88,8 @@ def test_real_sockets(address: str) -> None:
         seen = [one for one in list_sockets((6,)) if one.local[1] == port]
         mine = os.fstat(listener.fileno()).st_ino
         assert any(one.inode == mine and one.state == 10 for one in seen)
+        plain = address.removeprefix("::ffff:")
+        assert (plain, plain) in list_connected((1, port))
+        assert list_connected((1,)) == []
         ends = {(one.local[0], one.remote[1]) for one in seen if one.state == ESTABLISHED}
         assert (address.removeprefix("::ffff:"), client.getsockname()[1]) in ends
