@@ -18,7 +18,7 @@ from byway_systemd.core.desired import Desired
 from byway_systemd.core.errors import BywayError, ConfigError
 from byway_systemd.core.observed import Observed
 from byway_systemd.core.placement import plan_process, wanted_executables
-from byway_systemd.core.status import build_status, find_warnings
+from byway_systemd.core.status import build_status
 from byway_systemd.core.steering import Steering, find_steering
 from byway_systemd.happenings import Happenings
 from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
@@ -299,13 +299,13 @@ class Daemon:
         self._executables = wanted_executables(outcome.observed)
         self._steering = find_steering(self._desired, outcome.observed)
         self._happenings.failed(outcome.failures)
-        self._happenings.warned(find_warnings(self._desired, outcome.observed))
         self._publish(self._observed, tuple(f.operation for f in outcome.failures))
         if GATE_SERVICE in outcome.observed.starting_units:
             self._look_again()  # nothing else tells when it has started
 
     def _publish(self, observed: Observed, remaining: tuple[Operation, ...]) -> None:
         status = build_status(self._desired, observed, remaining)
+        self._happenings.warned(status["warnings"])
         status["config_problems"] = list(self._problems)
         status["failures"] = list(self._happenings.failures)
         status["counters"] = self._happenings.counters()

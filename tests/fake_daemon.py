@@ -24,6 +24,7 @@ from byway_systemd.api.limits import Limits
 from byway_systemd.api.peer import Authority, Peer
 from byway_systemd.api.surface import Outlet
 from byway_systemd.core.canary_report import Protocol, Sighting
+from byway_systemd.core.observed import Login
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
 from byway_systemd.system.candidates import observe_running
@@ -90,7 +91,8 @@ async def nobody(_peer: Peer) -> bool:
 
 
 def make_world(root: Path, limits: Limits) -> World:
-    system = FakeSystem(replace(laptop(), processes=()))
+    login = Login("198.51.100.9", "192.168.1.10")  # by a link that is not the direct one
+    system = FakeSystem(replace(laptop(), processes=(), logins=(login,)))
     configuration = Configuration(root)
 
     def load() -> Desired:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.api.reads import tag_matches
+from byway_systemd.core.conflicts import find_conflicts
 from byway_systemd.core.describe import present_operation
 from byway_systemd.core.messages import Message
 from byway_systemd.core.plan import plan
@@ -167,8 +168,9 @@ class Changes:
                 log.error("what was not confirmed cannot be taken back: %s", error)
 
     def _preview(self, desired: Desired) -> dict[str, Any]:
-        operations = plan(desired, self._engine.look(desired))
-        return {"plan": [present_operation(operation) for operation in operations]}
+        observed = self._engine.look(desired)
+        operations = [present_operation(operation) for operation in plan(desired, observed)]
+        return {"plan": operations, "warnings": find_conflicts(desired, observed)}
 
     def _finish(self, terms: Terms, outcome: Outcome | None) -> dict[str, Any]:
         terms.tell()
@@ -178,6 +180,7 @@ class Changes:
     def _present_outcome(self, outcome: Outcome | None) -> dict[str, Any]:
         """Return what was done; the daemon tries again when it could not look at the system."""
         result: dict[str, Any] = {"code": 200, "description": "OK", "applied": [], "failures": []}
+        result["warnings"] = []
         if outcome is None:
             return {**result, "code": 202, "description": "Accepted", "in_sync": False}
         failures = [
@@ -185,7 +188,9 @@ class Changes:
             for failure in outcome.failures
         ]
         applied = [present_operation(operation) for operation in outcome.applied]
-        return {**result, "applied": applied, "failures": failures, "in_sync": not failures}
+        warnings = find_conflicts(self._engine.view.desired, outcome.observed)
+        shown = {"applied": applied, "failures": failures, "warnings": warnings}
+        return {**result, **shown, "in_sync": not failures}
 
     def _write(self, snapshot: Snapshot, texts: Texts) -> dict[str, str]:
         """Write what is new of ``texts``, all or nothing; return what was there before.

@@ -152,7 +152,7 @@ async def get_explain(service: Service, request: Request) -> Response:
         case "unit":
             return answer(explain_unit(view.desired, view.steering, view.observed, value))
         case _:
-            return answer(explain_destination(view.desired, view.steering, value))
+            return answer(explain_destination(view.desired, view.steering, view.observed, value))
 
 
 def _explain_pid(service: Service, text: str) -> dict[str, Any]:

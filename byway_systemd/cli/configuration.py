@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import paint, printable, write, write_error, write_json
+from byway_systemd.cli.remote import show_warnings
 from byway_systemd.core.errors import ConfigError, ExitCode
 from byway_systemd.core.status import warn_of_files
+from byway_systemd.core.traffic import Traffic
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,6 +39,11 @@ def check(context: Context, arguments: Namespace) -> ExitCode:
         return ExitCode.USAGE
     for warning in warn_of_files(context.executables(config)):
         write_error(paint("warning: ", "yellow") + printable(warning))
+    if config.traffic != Traffic():
+        from byway_systemd.core.logins import warn_of_logins  # noqa: PLC0415
+
+        case = context.case(as_nobody=True)
+        show_warnings(warn_of_logins(case.desired, case.observed))
     if arguments.json != "off":
         write_json(problems, arguments.json)
     else:

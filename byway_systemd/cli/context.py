@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Executable
+    from byway_systemd.core.findings import Case
+    from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.parse import ConfigFile
     from byway_systemd.reconcile import System
 
@@ -68,6 +69,15 @@ class Context(Protocol):
 
     def system(self) -> System:
         """Return the machine; needs root."""
+
+    def has_unit(self, name: str) -> bool:
+        """Whether there is a unit of that name, of the system's manager or of users'."""
+
+    def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
+        """Return a process, None when it is gone."""
+
+    def case(self, *, as_nobody: bool = False) -> Case:
+        """Return all that the doctor looks at; without root, what anybody may see of it."""
 
     def daemon_pid(self) -> int:
         """Return the daemon's pid, 0 when it does not run."""

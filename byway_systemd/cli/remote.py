@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from byway_systemd.cli.output import printable, write, write_error
+from byway_systemd.cli.output import paint, printable, write, write_error
 from byway_systemd.core.errors import (
     BywayError,
     ConfigError,
@@ -17,6 +17,8 @@ from byway_systemd.core.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from byway_systemd.cli.context import Context
 
 _ERRORS: dict[int, type[BywayError]] = {
@@ -63,6 +65,12 @@ def require_daemon(answer: Any) -> Any:
     return answer
 
 
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Show what does not keep a change from being made, but should be known before."""
+    for warning in warnings:
+        write_error(paint("warning: ", "yellow") + printable(warning))
+
+
 def show_changes(result: dict[str, Any]) -> ExitCode:
     """Show what the daemon has changed, as ``apply`` shows what it changes itself."""
     for operation in result["applied"]:
@@ -71,6 +79,7 @@ def show_changes(result: dict[str, Any]) -> ExitCode:
         write_error(f"failed: {printable(failure['reason'])}: {present(failure)}")
     if not result["applied"] and not result["failures"]:
         write("in sync: nothing to do")
+    show_warnings(result.get("warnings", ()))
     if (seconds := result["unconfirmed"]) is not None:
         write(f"taken back in {seconds} s unless confirmed (byway confirm)")
     return ExitCode.FAILED if result["failures"] else ExitCode.OK

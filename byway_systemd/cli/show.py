@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.cli.output import paint, printable, write, write_json, write_table
-from byway_systemd.cli.remote import ask_daemon, present, wait_for_daemon
+from byway_systemd.cli.remote import ask_daemon, present, show_warnings, wait_for_daemon
 from byway_systemd.core.errors import ConfigError, ExitCode, NotRunningError, RootNeededError
 from byway_systemd.core.observed import FileState
 
@@ -151,11 +151,14 @@ def show_list(context: Context, arguments: Namespace) -> ExitCode:
 def show_plan(context: Context, arguments: Namespace) -> ExitCode:
     """Show what ``apply`` would change."""
     from byway_systemd.core.describe import present_operation  # noqa: PLC0415
+    from byway_systemd.core.logins import warn_of_logins  # noqa: PLC0415
     from byway_systemd.core.plan import plan  # noqa: PLC0415
 
     desired = context.desired()
     if context.is_root:
-        found = plan(desired, context.system().observe(desired))
+        observed = context.system().observe(desired)
+        found = plan(desired, observed)
+        show_warnings(warn_of_logins(desired, observed))
         operations = [present_operation(operation) for operation in found]
     elif (answer := ask_daemon(context, "GET", "/api/v1/plan")) is not None:
         operations = answer["plan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
-from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root
+from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root, show_warnings
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.errors import ConfigError, ExitCode, NotFoundError, UsageError
 
@@ -35,12 +35,14 @@ def mode(context: Context, arguments: Namespace) -> ExitCode:
     require_root(context, "mode")
     wanted = Mode(arguments.mode)
     body = {"mode": wanted, "runtime": arguments.runtime}
-    alone = ask_daemon(context, "PUT", "/api/v1/traffic/mode", body) is None
+    answer = ask_daemon(context, "PUT", "/api/v1/traffic/mode", body)
+    alone = answer is None
     if alone and arguments.runtime:
         _set_runtime_mode(context, wanted)
     elif alone:
         _set_mode(context, wanted)
     write(f"{wanted}: {wanted.meaning}{' (until the next boot)' if arguments.runtime else ''}")
+    show_warnings(answer.get("warnings", ()) if answer else ())
     if alone:
         _tell_if_stopped(context)
     return ExitCode.OK

@@ -170,6 +170,22 @@ VERBS: tuple[Verb, ...] = (
         "canaries:test",
         (_JSON,),
     ),
+    Verb(
+        "explain",
+        "say where a process, a unit or an address goes, and why",
+        "explain:explain",
+        (
+            (
+                ("subject",),
+                {
+                    "metavar": "PID|UNIT|ADDRESS",
+                    "help": "a process's number, a unit's name or an address",
+                },
+            ),
+            _JSON,
+        ),
+    ),
+    Verb("doctor", "look for what is wrong, and say what to do", "doctor:doctor", (_JSON,)),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb(
         "apply",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.config import AUTO
 from byway_systemd.core.links import steering_uplinks
+from byway_systemd.core.logins import warn_of_logins
 from byway_systemd.core.steering import FORCED_VPN, find_steering, forced_cgroups, is_below
 from byway_systemd.core.traffic import WhenVpnDown
 from byway_systemd.core.vpn import Vpn, find_vpn
@@ -29,6 +30,7 @@ def find_conflicts(desired: Desired, observed: Observed) -> list[str]:
         *_warn_of_vpn(desired, find_vpn(desired, observed)),
         *_warn_of_direct(desired, observed),
         *_warn_of_users(desired),
+        *warn_of_logins(desired, observed),
         *_warn_of_what_never_counts(desired),
         *warn_of_cgroups(desired, observed),
         *_warn_of_hosts(desired, observed),

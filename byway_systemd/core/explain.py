@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.config import DEFAULT_PROFILE
 from byway_systemd.core.describe import JsonObject, present_operation
 from byway_systemd.core.errors import UsageError
 from byway_systemd.core.placement import (
@@ -13,12 +14,16 @@ from byway_systemd.core.placement import (
     plan_process,
     tell_placement,
 )
-from byway_systemd.core.steering import RELEASED, is_below
+from byway_systemd.core.steering import FORCED_VPN, RELEASED, is_below
+from byway_systemd.core.traffic import Mode
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
     from byway_systemd.core.steering import Steering
+    from byway_systemd.core.traffic import Overrides
 
 _NOT_LISTED = "nothing that is listed selects it"
 
@@ -34,33 +39,71 @@ def explain_process(
     operation = plan_process(desired, steering, process, executables)
     match = match_executable(process, executables)
     profile = steering.profile_of(process.cgroup)
+    if not profile:
+        decided = _explain_undecided(desired, steering, (process.cgroup,), process.uid)
+        change = present_operation(operation) if operation else None
+        if match:  # it is about to be placed
+            decided["because"] = f"it {describe_match(match)}"
+        return {**subject, **decided, "placement": None, "change": change}
     if match:
         because = f"it {describe_match(match)}"
     elif process.app:
         because = f"it belongs to {process.app}"
-    elif profile:
-        because = f"it is in {process.cgroup}"
     else:
-        because = _NOT_LISTED
+        because = f"it is in {process.cgroup}"
     return {
         **subject,
         **_verdict(desired, steering, profile, because),
-        "placement": str(tell_placement(process, desired)) if profile else None,
+        "placement": str(tell_placement(process, desired)),
         "change": present_operation(operation) if operation else None,
     }
 
 
 def _verdict(desired: Desired, steering: Steering, profile: str, because: str) -> JsonObject:
-    """Return the way of what belongs to ``profile``; empty when it belongs to none."""
-    if profile in ("", RELEASED):
-        if profile:
-            because = "it is not listed any more, and leaves the slice at its next start"
-        return {"verdict": "vpn", "profile": None, "because": because}
+    """Return the way of what belongs to ``profile``."""
+    if profile == RELEASED:
+        because = "it is not listed any more, and leaves the slice at its next start"
+        return {**_explain_mode(desired, steering), "because": because}
     if any(steered.profile == profile for steered in steering.cgroups):
         return {"verdict": "direct", "profile": profile, "because": because}
     down = next(p for p in desired.profiles if p.name == profile)
     because = f"{because}, but {down.interface} is down and when_down is {down.when_down}"
     return {"verdict": "vpn", "profile": profile, "because": because}
+
+
+def _explain_undecided(
+    desired: Desired, steering: Steering, cgroups: tuple[str, ...], uid: int = -1
+) -> JsonObject:
+    """Return the way of what belongs to no profile: the overrides', direct first, or the mode's."""
+    traffic = desired.traffic
+    sides = (
+        ("direct", "force_direct", traffic.force_direct, DEFAULT_PROFILE),
+        ("vpn", "force_vpn", traffic.force_vpn, FORCED_VPN),
+    )
+    for verdict, side, overrides, name in sides:
+        if verdict == "direct" and not _is_steered(steering):
+            continue
+        forced = [one.cgroup for one in steering.cgroups if one.profile == name]
+        above = [one for cgroup in cgroups for one in forced if is_below(cgroup, one)]
+        if above:
+            because = f"{side}.cgroups has {max(above, key=len)}"
+            return {"verdict": verdict, "profile": None, "because": because}
+        if any(first <= uid <= last for first, last in overrides.user_ranges()):
+            because = f"{side}.uids has the user {uid}"
+            return {"verdict": verdict, "profile": None, "because": because}
+    return _explain_mode(desired, steering)
+
+
+def _explain_mode(desired: Desired, steering: Steering) -> JsonObject:
+    mode = desired.traffic.mode
+    because = _NOT_LISTED if mode is Mode.BYPASS else f"{_NOT_LISTED}, and the mode is {mode}"
+    verdict = "direct" if mode.leads_direct and _is_steered(steering) else "vpn"
+    return {"verdict": verdict, "profile": None, "because": because}
+
+
+def _is_steered(steering: Steering) -> bool:
+    """Whether anything can be led to the default profile's link now."""
+    return any(steered.profile == DEFAULT_PROFILE for steered in steering.cgroups)
 
 
 def explain_unit(desired: Desired, steering: Steering, observed: Observed, name: str) -> JsonObject:
@@ -73,20 +116,28 @@ def explain_unit(desired: Desired, steering: Steering, observed: Observed, name:
         if not app.kind.names_files
     }
     cgroups = [s.cgroup for s in observed.services if s.name == unit and s.cgroup]
-    cgroups += [place for place, _ in steering.places if place.rpartition("/")[2] == unit]
+    steered = (one.cgroup for one in steering.cgroups)
+    known = (*(place for place, _ in steering.places), *steered)
+    cgroups += [place for place in known if place.rpartition("/")[2] == unit]
     cgroups = list(dict.fromkeys(cgroups))
-    if unit in listed:
-        because = f"{unit} is listed"
-    elif cgroups:
-        because = f"it runs in {cgroups[0]}"
-    else:
-        because = f"{unit} is neither listed nor in one of byway's slices"
     profile = steering.profile_of(cgroups[0]) if cgroups else listed.get(unit, "")
+    if not profile:
+        places = tuple(cgroups) or (f"/system.slice/{unit}",)
+        decided = _explain_undecided(desired, steering, places)
+        if decided["because"] == _NOT_LISTED:
+            decided["because"] = f"{unit} is neither listed nor in one of byway's slices"
+        return {"unit": unit, "cgroups": cgroups, **decided}
+    because = f"{unit} is listed" if unit in listed else f"it runs in {cgroups[0]}"
     return {"unit": unit, "cgroups": cgroups, **_verdict(desired, steering, profile, because)}
 
 
-def explain_destination(desired: Desired, steering: Steering, text: str) -> JsonObject:
-    """Return where an address is reached, and why; raise UsageError on what is none."""
+def explain_destination(
+    desired: Desired, steering: Steering, observed: Observed, text: str
+) -> JsonObject:
+    """Return where an address is reached, and why; raise UsageError on what is none.
+
+    What is listed goes its own way to what is not decided here.
+    """
     try:
         address = ip_address(text)
     except ValueError:
@@ -100,5 +151,30 @@ def explain_destination(desired: Desired, steering: Steering, text: str) -> Json
         for profile in desired.profiles
         if any(is_below(steered.cgroup, profile.slice_cgroup) for steered in steering.cgroups)
     )
-    because = "it is not listed, so that the main table decides" + (f"; by {ways}" if ways else "")
-    return {"destination": str(address), "verdict": "vpn", "because": because}
+    traffic, elsewhere = desired.traffic, f"; by {ways}" if ways else ""
+    direct = _find_holder(address, traffic.force_direct, observed)
+    if direct and _is_steered(steering):
+        because = f"bypass has {direct}"
+        return {"destination": str(address), "verdict": "direct", "because": because}
+    if holder := _find_holder(address, traffic.force_vpn, observed):
+        because = f"force_vpn.destinations has {holder}{elsewhere}"
+        return {"destination": str(address), "verdict": "vpn", "because": because}
+    decides = "the main table decides"
+    if traffic.mode is not Mode.BYPASS:
+        decides = f"the mode decides: {traffic.mode}"
+    verdict = _explain_mode(desired, steering)["verdict"]
+    because = f"it is not listed, so that {decides}{elsewhere}"
+    return {"destination": str(address), "verdict": verdict, "because": because}
+
+
+def _find_holder(
+    address: IPv4Address | IPv6Address, overrides: Overrides, observed: Observed
+) -> str:
+    """Return the narrowest prefix that is listed and holds ``address``, or a listed host's name."""
+    listed = set(overrides.destinations)
+    lengths = range(address.max_prefixlen, -1, -1)
+    prefixes = (str(ip_network((address, length), strict=False)) for length in lengths)
+    found = next((prefix for prefix in prefixes if prefix in listed), "")
+    own = f"{address}/{address.max_prefixlen}"
+    names = (name for name, prefix in observed.host_addresses if prefix == own)
+    return found or next((name for name in names if name in listed), "")

@@ -104,12 +104,21 @@ class UserManager:
     placements: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Login:
+    """A login from another machine: its address, and the one of this machine's it came to."""
+
+    client: str
+    server: str
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """Everything a plan compares with.
 
     ``tunnels`` are the WireGuard links. ``named_cgroups`` are (name, path) of the cgroups that have
-    a name that the overrides ask for, ``host_addresses`` (name, prefix) of the hosts. ``link_dns``
+    a name that the overrides ask for, ``host_addresses`` (name, prefix) of the hosts. ``logins``
+    are those by ssh that are open. ``link_dns``
     are (link index, address) of the DNS servers that links have, in their order.
     ``cgroup_ids`` are (path, id) of the slices that exist, ``markers`` (path, mark) of byway's
     programs on them; ``marker_fault`` says why the kernel cannot have any. ``cut_over`` are (path,
@@ -150,3 +159,4 @@ class Observed:
     named_cgroups: tuple[tuple[str, str], ...] = ()
     link_dns: tuple[tuple[int, str], ...] = ()
     host_addresses: tuple[tuple[str, str], ...] = ()
+    logins: tuple[Login, ...] = ()

@@ -8,19 +8,28 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-_IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+_IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:/(\d{1,2}))?", re.ASCII)
 _OCTETS = {str(number): number for number in range(256)}
+_LENGTHS = {str(number): number for number in range(8, 33)}
 # Loopback, "this network", multicast and beyond: what is special is looked at elsewhere.
 _SPECIAL = frozenset({0, 127, *range(224, 256)})
 
 
-def read_plain_address(text: str) -> str:
-    """Return the prefix of a single, ordinary IPv4 address; nothing for anything else."""
+def read_plain_prefix(text: str) -> str:
+    """Return an ordinary IPv4 address or prefix as a prefix; nothing for anything else.
+
+    What has bits set behind its length, or a length below 8, is for others to judge.
+    """
     match = _IPV4.fullmatch(text)
     if match is None:
         return ""
-    octets = [_OCTETS.get(part, -1) for part in match.groups()]
-    return "" if min(octets) < 0 or octets[0] in _SPECIAL else f"{text}/32"
+    one, two, three, four = (_OCTETS.get(part, -1) for part in match.groups()[:4])
+    if min(one, two, three, four) < 0 or one in _SPECIAL:
+        return ""
+    length = _LENGTHS.get(match[5] or "32", 0)
+    if not length or (one << 24 | two << 16 | three << 8 | four) & (0xFFFFFFFF >> length):
+        return ""
+    return text if match[5] else f"{text}/32"
 
 
 def collapse(prefixes: tuple[str, ...], bits: int) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ SELECTIVE = Band(400, 2)
 DIRECT_MARK_OFFSET = DIRECT_MARK.offset
 _LOWEST_PREFERENCE = 2  # at 0 or 1 wg-quick's two rules would come to stand in the wrong order
 # Main's routes count before the base rule, but for defaults and what VPN clients split them into.
-_LONGEST_DEFAULT = 7
+LONGEST_DEFAULT = 7
 
 
 def is_own_rule(rule: RoutingRule) -> bool:
@@ -55,7 +55,7 @@ def is_own_rule(rule: RoutingRule) -> bool:
     It looks up one of byway's own tables, or main for all but defaults in byway's own way.
     """
     in_own = rule.table in TABLES
-    before_base = rule.table == MAIN_TABLE and rule.suppress_prefix_length == _LONGEST_DEFAULT
+    before_base = rule.table == MAIN_TABLE and rule.suppress_prefix_length == LONGEST_DEFAULT
     return (in_own or before_base) and rule.protocol == PROTOCOL_KERNEL
 
 
@@ -180,7 +180,7 @@ def _rules_by_offset(
     if default and traffic.mode.leads_direct:
         yield (
             SELECTIVE.offset,
-            RoutingRule(family, 0, MAIN_TABLE, suppress_prefix_length=_LONGEST_DEFAULT),
+            RoutingRule(family, 0, MAIN_TABLE, suppress_prefix_length=LONGEST_DEFAULT),
         )
         yield SELECTIVE.offset + 1, RoutingRule(family, 0, default.table)
 

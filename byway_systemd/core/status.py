@@ -55,15 +55,16 @@ def build_status(
         "traffic": present_traffic(desired, observed, remaining),
         "processes": _present_processes(desired, steering, observed),
         "placement": {
-            "exec_gate": _gate_state(desired, observed),
-            "socket_marker": _marker_state(desired, observed),
+            "exec_gate": tell_gate(desired, observed),
+            "socket_marker": tell_marker(desired, observed),
             **_script_note(observed),
         },
         "warnings": find_warnings(desired, observed),
     }
 
 
-def _gate_state(desired: Desired, observed: Observed) -> str:
+def tell_gate(desired: Desired, observed: Observed) -> str:
+    """Return what the exec gate is doing, or why it does nothing."""
     if not desired.runs_gate:
         return f"off ({desired.gate_reason})" if desired.gate_reason else "off"
     if GATE_SERVICE in observed.failed_units:
@@ -77,7 +78,8 @@ def _gate_fault(observed: Observed) -> str:
     return observed.gate_note if observed.gate_note.startswith("not available") else "failed"
 
 
-def _marker_state(desired: Desired, observed: Observed) -> str:
+def tell_marker(desired: Desired, observed: Observed) -> str:
+    """Return whether sockets are marked when they are made, or why not."""
     if not desired.marks_sockets:
         return "off"
     return f"not available: {observed.marker_fault}" if observed.marker_fault else "active"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.network import Family
-from byway_systemd.core.prefixes import collapse, read_plain_address
+from byway_systemd.core.prefixes import collapse, read_plain_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,9 +197,12 @@ def read_vpn_table(value: object) -> int:
         return VPN_TABLE
     if isinstance(value, int) and not isinstance(value, bool) and value in SPARE_TABLES:
         return value
+    remedy = f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}'
+    if isinstance(value, str):
+        remedy += ", without quotes"
+    # No route carries byway's marker in a table of others': it could not tell theirs from its own.
     raise RefusedError(
-        f"not a table of byway's own: {value!r}",
-        f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}',
+        f"not a table of byway's own: {value!r}: routes of others in it would be removed", remedy
     )
 
 
@@ -222,7 +225,7 @@ def read_subnet(value: object) -> str:
 def read_destination(value: object) -> str:
     """Return a prefix in canonical form, or a host's name in lower case without a last dot."""
     text = _read_text(value, "a destination")
-    if plain := read_plain_address(text):
+    if plain := read_plain_prefix(text):
         return plain
     if ":" in text or "/" in text or re.fullmatch(r"[0-9.]+", text):
         prefix = read_subnet(text)

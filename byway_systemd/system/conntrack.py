@@ -80,6 +80,26 @@ def forget_flows(ends: Iterable[LocalEnd], mark: int, mask: int, near: NearAddre
     return count
 
 
+def list_destinations(ports: Iterable[tuple[int, int]]) -> list[tuple[bytes, int]]:
+    """Return where flows go that began here at one of ``ports`` (protocol number, port).
+
+    Raise KernelError when the kernel cannot list flows.
+    """
+    wanted = frozenset(ports)
+    if not wanted:
+        return []
+    with NetlinkSocket(NETLINK_NETFILTER) as netlink:
+        replies = netlink.dump(_GET, _FAMILY.pack(0, 0, 0), "list the tracked flows")
+    originals = (
+        _parse_tuple(parse_attributes(reply.payload, _FAMILY.size)[_ORIGINAL]) for reply in replies
+    )
+    return [
+        (original.destination, original.destination_port)
+        for original in originals
+        if original and (original.protocol, original.source_port) in wanted
+    ]
+
+
 def _select(
     payloads: Iterable[bytes],
     wanted: frozenset[LocalEnd],

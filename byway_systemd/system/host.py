@@ -6,11 +6,8 @@ import errno
 import logging
 import os
 import pwd
-import shlex
 import shutil
 import signal
-import subprocess
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +22,8 @@ if TYPE_CHECKING:
     from byway_systemd.api.surface import Outlet
     from byway_systemd.core.config import Config
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Executable
+    from byway_systemd.core.findings import Case
+    from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.parse import ConfigFile
     from byway_systemd.daemon import World
     from byway_systemd.system.machine import Machine
@@ -117,21 +115,9 @@ class Host:
 
     def edit_text(self, text: str) -> str:
         """Run the user's editor (VISUAL, EDITOR, else editor or vi) on a copy."""
-        chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
-        candidates = [chosen] if chosen.strip() else ["editor", "vi", "nano"]
-        commands = (shlex.split(candidate) for candidate in candidates)
-        command = next((words for words in commands if shutil.which(words[0])), None)
-        if command is None:
-            raise BywayError(
-                f"no editor: {' or '.join(candidates)} (set EDITOR, or edit {self.config_path()})"
-            )
-        with tempfile.TemporaryDirectory(prefix="byway-") as directory:
-            copy = Path(directory, "byway.toml")
-            copy.write_text(text)
-            done = subprocess.run([*command, str(copy)], check=False)  # noqa: S603
-            if done.returncode:
-                raise BywayError(f"{command[0]} failed ({done.returncode}): nothing was saved")
-            return copy.read_text()
+        from byway_systemd.system.editor import edit_text  # noqa: PLC0415
+
+        return edit_text(text, self.config_path())
 
     def executables(self, config: Config) -> tuple[Executable, ...]:
         """Return the files the apps name, without those that they exclude."""
@@ -179,6 +165,26 @@ class Host:
                     )
             self._system = Machine(self._root)
         return self._system
+
+    def has_unit(self, name: str) -> bool:
+        """Whether there is a unit of that name."""
+        from byway_systemd.system.unit_names import has_unit  # noqa: PLC0415
+
+        return has_unit(name, self._root)
+
+    def observe_process(self, pid: int, executables: tuple[Executable, ...]) -> Process | None:
+        """Return a process, None when it is gone."""
+        from byway_systemd.system.processes import observe_process  # noqa: PLC0415
+
+        return observe_process(pid, executables)
+
+    def case(self, *, as_nobody: bool = False) -> Case:
+        """Return all that the doctor looks at."""
+        from byway_systemd.system.surroundings import observe_case  # noqa: PLC0415
+
+        pid, problems = self.daemon_pid(), self.published_status().get("config_problems", ())
+        machine = self.system() if self.is_root and not as_nobody else None
+        return observe_case(self._root, self.desired(), machine, tuple(problems), runs=bool(pid))
 
     def daemon_pid(self) -> int:
         """Return the daemon's pid, 0 when it does not run."""

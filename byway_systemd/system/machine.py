@@ -18,11 +18,13 @@ from byway_systemd.core.observed import Group, Observed, Service, UserManager
 from byway_systemd.core.placement import bound_groups, may_be_adopted
 from byway_systemd.core.steering import find_cgroups, is_below
 from byway_systemd.core.sysctls import SETTINGS
+from byway_systemd.core.traffic import Traffic
 from byway_systemd.core.users import HOLDER_UNITS, is_holder_unit, manager_cgroup
 from byway_systemd.system import cgroups, files, homes
 from byway_systemd.system.cgroups import Marker
 from byway_systemd.system.executables import observe_executables
 from byway_systemd.system.link_dns import observe_link_dns
+from byway_systemd.system.logins import observe_logins
 from byway_systemd.system.manager import Manager
 from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.processes import (
@@ -135,6 +137,7 @@ class Machine:
         processes = observe_processes(executables, places)
         return replace(
             self._observe_units(desired),
+            logins=observe_logins(self._root) if desired.traffic != Traffic() else (),
             executables=executables,
             processes=processes,
             groups=bound_groups((*named, *observe_groups(processes, executables, named))),

@@ -13,9 +13,11 @@ from byway_systemd.api.changes import Changes, Terms
 from byway_systemd.api.configuration import Snapshot
 from byway_systemd.api.message import Request
 from byway_systemd.api.peer import Peer
+from byway_systemd.api.service import View
 from byway_systemd.core.desired import Desired
 from byway_systemd.core.observed import Observed
 from byway_systemd.core.parse import ConfigFile
+from byway_systemd.core.steering import Steering
 from byway_systemd.reconcile import Outcome
 
 
@@ -56,7 +58,9 @@ def run(story: Any) -> Files:
     files = Files()
 
     async def tell() -> None:
-        engine: Any = SimpleNamespace(phase="active", status={})
+        engine: Any = SimpleNamespace(
+            phase="active", status={}, view=View(Desired.empty(), Observed(), Steering(), ())
+        )
         changes = Changes(engine, files)
 
         def apply() -> Outcome:

@@ -72,6 +72,28 @@ def test_plan_and_apply(served: Served, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("nobody")
+def test_explain(
+    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Host, "has_unit", lambda _, name: name == "a@b.service")
+    served.tell("321")
+    until(lambda: served.get("/api/v1/explain?pid=321")["verdict"] == "direct")
+    assert byway(served.root, "explain", "321") == 0
+    assert byway(served.root, "explain", "192.168.1.5") == 0
+    assert byway(served.root, "explain", "a@b") == 0
+    pid, placed, profile, address, unit = capsys.readouterr().out.splitlines()
+    assert pid == "pid 321: direct (it runs the program /usr/bin/curl)"
+    assert placed.startswith("  in /byway.slice/")
+    assert profile == "  profile default"
+    assert address.startswith("192.168.1.5: near (")
+    assert unit.startswith("a@b.service: vpn (")
+    with pytest.raises(UsageError, match="not a pid"):
+        byway(served.root, "explain", "99999999")
+    with pytest.raises(NotFoundError, match="no such unit"):
+        byway(served.root, "explain", "gone")
+
+
+@pytest.mark.usefixtures("nobody")
 def test_confirm_and_rollback(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="nothing waits"):
         byway(served.root, "confirm")
@@ -93,7 +115,7 @@ def test_odd_times(seconds: str) -> None:
 
 
 @pytest.mark.usefixtures("nobody")
-@pytest.mark.parametrize("verb", ["add /a", "remove /a", "apply", "plan"])
+@pytest.mark.parametrize("verb", ["add /a", "remove /a", "apply", "plan", "explain 1"])
 def test_without_a_daemon_it_needs_root(verb: str, tmp_path: Path) -> None:
     (tmp_path / "etc/byway").mkdir(parents=True)
     (tmp_path / "etc/byway/byway.toml").write_text(CONFIG)

@@ -146,6 +146,25 @@ def test_dry_run_tags_and_confirm(served: Served) -> None:
     until(lambda: in_force(served)["force_vpn"] == 0)
 
 
+def test_a_login_that_would_be_cut(served: Served) -> None:
+    """The answer says so, to a dry run and to the change."""
+    for body, said in (
+        ({"force_direct": {"uids": ["0-9"]}}, ["force_direct.uids has root, as whom sshd answers"]),
+        ({"force_direct": {"subnets": ["192.168.1.0/24"]}}, ["subnets has 192.168.1.0/24"]),
+        ({"force_vpn": {"destinations": ["198.51.100.0/24"]}}, []),
+        ({"force_direct": {"uids": ["1-9"]}}, []),
+    ):
+        for query in ("?dry_run=1", ""):
+            warnings = served.ask("PUT", OVERRIDES + query, body).json["warnings"]
+            logins = [warning for warning in warnings if "the login from" in warning]
+            assert len(logins) == len(said), (body, warnings)
+            for login, why in zip(logins, said, strict=True):
+                assert login.startswith("the login from 198.51.100.9 by wlan0 is cut: ")
+                assert why in login
+    served.ask("PUT", OVERRIDES, {"force_direct": {"uids": ["0"]}})
+    until(lambda: any("the login from" in w for w in served.get("/api/v1/status")["warnings"]))
+
+
 def test_files_that_are_refused(served: Served) -> None:
     served.config.write_text("apps = 1\n")
     assert served.ask("GET", OVERRIDES).status == 409

@@ -98,9 +98,9 @@ def test_dry_run_says_what_would_be_done(served: Served) -> None:
     assert served.ask("GET", FULL).headers["ETag"] == before
     done = served.put(FULL, text)
     assert done.json["applied"][: len(dry.json["plan"])] == dry.json["plan"]
-    assert served.put(f"{FULL}?dry_run=1", text).json == {"plan": []}
+    assert served.put(f"{FULL}?dry_run=1", text).json == {"plan": [], "warnings": []}
     assert served.put(f"{FULL}?dry_run=yes", text).status == 400
-    assert served.ask("POST", "/api/v1/apply?dry_run=1").json == {"plan": []}
+    assert served.ask("POST", "/api/v1/apply?dry_run=1").json == {"plan": [], "warnings": []}
 
 
 def test_bad_config_is_refused_with_everything_that_is_wrong(served: Served) -> None:

@@ -164,6 +164,8 @@ def bootstrap(image: Image) -> None:
 
 def configure(image: Image) -> None:
     """Copy the recipe's files and run its last step inside."""
+    # systemd-resolved makes it a link, and what is copied onto a link lands where it leads to.
+    (image.root / "etc/resolv.conf").unlink(missing_ok=True)
     shutil.copytree(RECIPE / "root", image.root, dirs_exist_ok=True)
     for parent in (RECIPE / "root").rglob("*"):
         os.chown(image.root / parent.relative_to(RECIPE / "root"), 0, 0)

@@ -66,6 +66,31 @@ def test_everybody_reads_and_few_write(machine: Machine, running: Byway) -> None
     assert seen_from(machine, [REAL]) == "vpn"
 
 
+POLKIT_RULE = """
+polkit.addRule(function(action, subject) {
+    if (action.id == "io.byway.manage" && subject.user == "alice") return polkit.Result.YES;
+});
+"""
+
+
+def test_polkit_decides_about_others(machine: Machine, running: Byway) -> None:
+    """By an administrator's rule; without one it wants a password, which nobody gives here."""
+    change = ("-X", "POST", "-H", "Content-Type: application/json", "-d", '"198.51.100.20"')
+    rule = "/etc/polkit-1/rules.d/40-byway-test.rules"
+    machine.put(rule, POLKIT_RULE)
+    machine.run(["systemctl", "restart", "polkit"])
+    assert ask(machine, "/bypass", *change, user="bob")[0] == 403
+    status, told, _ = ask(machine, "/bypass", *change, user="alice")
+    assert status == 200, told
+    assert ask(machine, "/bypass")[1] == ["198.51.100.20/32"]
+    machine.run(["rm", rule])
+    machine.run(["systemctl", "restart", "polkit"])
+    assert ask(machine, "/bypass", "-X", "DELETE", user="alice")[0] == 403
+    machine.run(["systemctl", "stop", "polkit"])
+    assert ask(machine, "/bypass", "-X", "DELETE")[0] == 200
+    running.settle("$['traffic']['overrides']['force_direct']['destinations'] == 0")
+
+
 def test_the_command_line_uses_it(machine: Machine, running: Byway) -> None:
     """`byway add` and `byway plan`, the second one for everybody."""
     running.run(f"add {REAL}")

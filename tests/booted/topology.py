@@ -1,6 +1,6 @@
 """The world around the laptop, as guest/topology/up builds it in network namespaces.
 
-    container --br-lan0-- laptop --wlan0-- isp --up0-- internet (198.51.100.10, .20)
+    container --br-lan0-- laptop --wlan0-- isp --up0-- internet (198.51.100.10, .20, .30)
                              |     (lan)    |
                              +----wwan0-----+---up1--- vpn (203.0.113.9, tunnel 10.99.0.0/24)
 

@@ -15,6 +15,7 @@ from byway_systemd.core.errors import UsageError
 from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
 from byway_systemd.core.observed import Group, Observed, Process, Service
 from byway_systemd.core.steering import find_steering
+from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users
 
 RUNNING = laptop().processes[0]
 
@@ -30,6 +31,14 @@ def unit(name: str, observed: Observed, *apps: str) -> dict[str, Any]:
     profile = Profile(interface="wwan0", apps=tuple(map(parse_app, apps)))
     desired = desire(Config(profiles=(profile,)))
     return explain_unit(desired, find_steering(desired, observed), observed, name)
+
+
+def destination(desired: Desired, observed: Observed, text: str) -> dict[str, Any]:
+    return explain_destination(desired, find_steering(desired, observed), observed, text)
+
+
+def with_traffic(**fields: Any) -> Desired:
+    return configured(traffic=Traffic(**fields))
 
 
 def test_listed_and_not_placed_yet() -> None:
@@ -103,7 +112,7 @@ def test_units() -> None:
 )
 def test_destinations(text: str, verdict: str) -> None:
     desired = configured()
-    said = explain_destination(desired, find_steering(desired, laptop()), text)
+    said = destination(desired, laptop(), text)
     assert (said["destination"], said["verdict"]) == (text, verdict)
     assert ("wwan0" in said["because"]) == (verdict == "vpn")
 
@@ -111,4 +120,80 @@ def test_destinations(text: str, verdict: str) -> None:
 @pytest.mark.parametrize("text", ["", "example.net", "10.0.0.0/8", "1", "٣.٣.٣.٣"])
 def test_no_address(text: str) -> None:
     with pytest.raises(UsageError):
-        explain_destination(configured(), find_steering(configured(), laptop()), text)
+        destination(configured(), laptop(), text)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict"), [("bypass", "vpn"), ("full_tunnel", "vpn"), ("selective", "direct")]
+)
+def test_the_mode_decides_about_the_rest(mode: str, verdict: str) -> None:
+    desired = with_traffic(mode=Mode(mode))
+    for said in (
+        process(Process(7, 1, "/bin/sh", cgroup="/user.slice"), desired),
+        explain_unit(desired, find_steering(desired, laptop()), laptop(), "nginx"),
+        destination(desired, laptop(), "198.51.100.1"),
+    ):
+        assert said["verdict"] == verdict
+        assert (f"the mode is {mode}" in said["because"] or mode in said["because"]) == (
+            mode != "bypass"
+        )
+
+
+def test_a_mode_that_leads_to_what_is_not_there() -> None:
+    profile = Profile(interface="usb0", when_down=WhenDown.VPN)
+    desired = desire(Config(profiles=(profile,), traffic=Traffic(mode=Mode.DIRECT)))
+    assert destination(desired, laptop(), "198.51.100.1")["verdict"] == "vpn"
+
+
+@pytest.mark.parametrize(
+    ("direct", "vpn", "verdict", "text"),
+    [
+        (Overrides(uids=(Users(7, 9),)), Overrides(), "direct", "force_direct.uids has the user 8"),
+        (Overrides(), Overrides(uids=(Users(8, 8),)), "vpn", "force_vpn.uids has the user 8"),
+        (
+            Overrides(uids=(Users(8, 8),)),
+            Overrides(cgroups=("/a.slice",)),
+            "direct",
+            "force_direct.uids has the user 8",
+        ),
+        (
+            Overrides(cgroups=("/a.slice", "/a.slice/b.scope")),
+            Overrides(uids=(Users(8, 8),)),
+            "direct",
+            "force_direct.cgroups has /a.slice/b.scope",
+        ),
+        (Overrides(), Overrides(cgroups=("/a.slice",)), "vpn", "force_vpn.cgroups has /a.slice"),
+    ],
+)
+def test_overrides(direct: Overrides, vpn: Overrides, verdict: str, text: str) -> None:
+    desired = with_traffic(mode=Mode.DIRECT, force_direct=direct, force_vpn=vpn)
+    said = process(Process(7, 1, "/bin/sh", cgroup="/a.slice/b.scope", uid=8), desired)
+    assert (said["verdict"], said["because"], said["profile"]) == (verdict, text, None)
+
+
+def test_a_unit_that_is_forced() -> None:
+    desired = with_traffic(force_vpn=Overrides(cgroups=("/system.slice/nginx.service",)))
+    said = explain_unit(desired, find_steering(desired, laptop()), laptop(), "nginx")
+    assert (said["verdict"], said["cgroups"]) == ("vpn", ["/system.slice/nginx.service"])
+    assert said["because"] == "force_vpn.cgroups has /system.slice/nginx.service"
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "holder"),
+    [
+        ("203.0.113.9", "direct", "bypass has 203.0.113.0/24"),
+        ("203.0.114.9", "vpn", "force_vpn.destinations has 203.0.112.0/20; by wwan0"),
+        ("2001:db8:f::1", "direct", "bypass has relay.example"),
+        ("198.51.100.1", "vpn", "it is not listed"),
+    ],
+)
+def test_listed_destinations(text: str, verdict: str, holder: str) -> None:
+    observed = replace(laptop(), host_addresses=(("relay.example", "2001:db8:f::1/128"),))
+    desired = with_traffic(
+        mode=Mode.FULL_TUNNEL,
+        force_direct=Overrides(destinations=("203.0.113.0/24", "relay.example")),
+        force_vpn=Overrides(destinations=("203.0.112.0/20",)),
+    )
+    said = destination(desired, observed, text)
+    assert said["verdict"] == verdict
+    assert said["because"].startswith(holder)

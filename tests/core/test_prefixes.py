@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway_systemd.core.prefixes import collapse, read_plain_address
+from byway_systemd.core.prefixes import collapse, read_plain_prefix
 
 
 def networks(bits: int) -> st.SearchStrategy[str]:
@@ -42,12 +42,19 @@ def test_is_what_ipaddress_makes_of_them(bits: int, data: st.DataObject) -> None
         ("192.0.2.256", ""),
         ("192.0.2.07", ""),
         ("192.0.2", ""),
-        ("192.0.2.7/32", ""),
+        ("192.0.2.7/32", "192.0.2.7/32"),
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("192.0.2.1/24", ""),
+        ("192.0.2.0/024", ""),
+        ("192.0.2.0/33", ""),
+        ("192.0.0.0/7", ""),
+        ("192.0.2.0/", ""),
         ("192.0.2.7 ", ""),
         ("::1", ""),
         ("a.b.c.d", ""),
         ("", ""),
     ],
 )
-def test_plain_addresses_are_told_from_all_else(text: str, prefix: str) -> None:
-    assert read_plain_address(text) == prefix
+def test_plain_prefixes_are_told_from_all_else(text: str, prefix: str) -> None:
+    assert read_plain_prefix(text) == prefix

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byway_systemd.core.desired import FIRST_TABLE
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.network import Family
 from byway_systemd.core.parse import (
@@ -18,6 +20,8 @@ from byway_systemd.core.parse import (
     user_entries,
 )
 from byway_systemd.core.traffic import (
+    VPN_TABLE,
+    VPN_TABLE_NAME,
     Mode,
     Overrides,
     Traffic,
@@ -112,6 +116,11 @@ def test_lists_append_across_files_and_hold_a_value_once() -> None:
         ("when_vpn_down", '"vpn"', '"block" or "direct"'),
         ("auto_local_bypass", "1", "without quotes"),
         ("vpn_table", "254", "from 11622 to 11653"),
+        ("vpn_table", "51820", "51820: routes of others in it would be removed"),
+        ("vpn_table", "11590", "from 11622 to 11653"),
+        ("vpn_table", "11654", "from 11622 to 11653"),
+        ("vpn_table", '"main"', "from 11622 to 11653, without quotes"),
+        ("vpn_table", '"11640"', "without quotes"),
         ("vpn_table", "true", "from 11622 to 11653"),
         ("bypass", '"10.0.0.1/8"', "first address: 10.0.0.0/8"),
         ("bypass", '["0.0.0.0/0"]', "everything"),
@@ -206,3 +215,16 @@ def test_names_of_hosts_are_bounded() -> None:
     names = "\n".join(f"h{n}.example" for n in range(MOST_HOSTS + 1))
     (problem,) = refused(listed=names)
     assert "too many names" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("value", "table"), [('"agvpn"', 11653), ("11653", 11653), ("11622", 11622), ("11640", 11640)]
+)
+def test_tables_of_the_vpn(value: str, table: int) -> None:
+    assert read(f"[traffic]\nvpn_table = {value}\n").vpn_table == table
+
+
+def test_names_of_the_tables_are_those_of_iproute2() -> None:
+    lines = (Path(__file__).parents[2] / "units/rt_tables.conf").read_text().splitlines()
+    named = dict(line.split() for line in lines if not line.startswith("#"))
+    assert named == {str(FIRST_TABLE): "byway", str(VPN_TABLE): VPN_TABLE_NAME}

@@ -396,6 +396,16 @@ def test_a_login_by_the_direct_link_outlives_whatever_is_forced(
     assert server.result() == 1 + 2 * len(each)
 
 
+@BOTH
+def test_another_table_of_the_vpn(crossing: Crossing, version: int) -> None:
+    """By its number; the one before holds nothing any more."""
+    for table, other in ((11640, 11653), (11653, 11640)):
+        crossing.steer(_traffic(Mode.FULL_TUNNEL, vpn_table=table))
+        tables = {route.table for route in look_around(crossing).routes}
+        assert (table in tables, other in tables) == (True, False)
+        assert crossing.way(version) == "vpn"
+
+
 def test_100_000_prefixes_are_one_set(crossing: Crossing) -> None:
     numbers = range(0, 200_000, 2)
     prefixes = [f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}/32" for n in numbers]

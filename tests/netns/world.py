@@ -204,5 +204,12 @@ def exchange(connection: socket.socket) -> str:
 def wait_for_server(namespace: Namespace, version: int) -> None:
     """Return once the server answers."""
     deadline = time.monotonic() + 5
-    while not namespace.run(lambda: ask(version)):
+
+    def is_there() -> bool:
+        try:
+            return bool(ask(version))
+        except ConnectionRefusedError:  # it is not bound yet
+            return False
+
+    while not namespace.run(is_there):
         assert time.monotonic() < deadline, "the server does not answer"

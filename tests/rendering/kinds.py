@@ -30,6 +30,7 @@ _BY_METAVAR = {
     "FILE": Kind.FILE,
     "MODE": Kind.NOTHING,
     "NAME": Kind.NOTHING,
+    "PID|UNIT|ADDRESS": Kind.NOTHING,
     "SECONDS": Kind.NOTHING,
 }
 

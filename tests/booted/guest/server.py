@@ -57,7 +57,10 @@ class Datagrams(asyncio.DatagramProtocol):
 async def main():
     """Listen on everything, then say so to systemd."""
     loop = asyncio.get_running_loop()
-    addresses = ("198.51.100.10", "198.51.100.20", "2001:db8:f::10", "2001:db8:f::20")
+    hosts = (10, 20, 30)
+    addresses = [
+        f"{network}{host}" for network in ("198.51.100.", "2001:db8:f::") for host in hosts
+    ]
     for port in HTTP_PORTS:
         await asyncio.start_server(serve_http, "::", port, family=socket.AF_INET6)
         await asyncio.start_server(serve_http, "0.0.0.0", port)

@@ -1,0 +1,62 @@
+"""Places that are not for the VPN, and what is many, with the real WireGuard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from booted.laptop import LISTED, RUNNING
+from booted.topology import INTERNET, INTERNET_2, seen_from, seen_from_all
+
+if TYPE_CHECKING:
+    from booted.laptop import Byway
+    from booted.machine import Machine
+    from booted.topology import Topology
+
+pytestmark = pytest.mark.one_release
+
+CONFIG = f'interface = "wwan0"\nreconcile = "0"\napps = ["{LISTED}"]\n'
+CONTAINER = ["nsenter", "--net=/run/netns/container", "probe"]
+OF_USERS = "$['traffic']['overrides']['force_direct']['uids']"
+BYPASSED = "$['traffic']['overrides']['force_direct']['destinations']"
+
+
+def test_the_list_of_destinations(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """`byway bypass` counts at once, for everybody and forwarded, and over a restart."""
+    topology.vpn_up()
+    byway.configure(CONFIG)
+    byway.start()
+    others = {
+        f"{name} {family}": [*argv, INTERNET_2[family], "7000"]
+        for family in (4, 6)
+        for name, argv in (("root", ["probe"]), ("bob", ["runuser", "-u", "bob", "--", "probe"]))
+    } | {"container": [*CONTAINER, INTERNET_2[4], "7000"]}
+    assert set(seen_from_all(machine, others).values()) == {"vpn"}
+    byway.run("bypass add 198.51.100.20,2001:db8:f::20")
+    byway.settle(BYPASSED + " == 2")
+    assert set(seen_from_all(machine, others).values()) == {"wwan0"}
+    assert seen_from(machine) == "vpn"
+    byway.stop()
+    byway.start()
+    assert set(seen_from_all(machine, others).values()) == {"wwan0"}
+    byway.run("bypass clear")
+    byway.settle(BYPASSED + " == 0")
+    assert set(seen_from_all(machine, others).values()) == {"vpn"}
+
+
+def test_5_000_users(machine: Machine, running: Byway) -> None:
+    """Past what the bands hold they are a set."""
+    uids = ", ".join(f'"{uid}"' for uid in range(20_000, 30_000, 2))
+    running.configure(f"{RUNNING}[traffic.force_direct]\nuids = [{uids}]\n")
+    running.settle(f"{OF_USERS} == 5000")
+    commands = {
+        f"{uid}, IPv{family}": ["setpriv", f"--reuid={uid}", "probe", address, "7001"]
+        for uid in (20_000, 29_998, 29_999)
+        for family, address in INTERNET.items()
+    }
+    wanted = {name: "vpn" if name.startswith("29999") else "wwan0" for name in commands}
+    assert seen_from_all(machine, commands) == wanted
+    running.configure(RUNNING)
+    running.settle(f"{OF_USERS} == 0")
+    assert set(seen_from_all(machine, commands).values()) == {"vpn"}
