@@ -129,7 +129,7 @@ _byway_reply() {
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run mode bypass routes candidates explain doctor test plan apply confirm rollback reconcile config metrics generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run mode bypass routes candidates test explain doctor plan apply confirm rollback reconcile config metrics generate daemon --help --version --config" "$word" ;;
         "bypass") _byway_words "list add remove clear --help" "$word" ;;
         "routes") _byway_words "clear restore --help" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
@@ -164,11 +164,11 @@ _byway_reply() {
             _byway_words "--dry-run --confirm --help --config" "$word" ;;
         "candidates")
             _byway_words "--json --help --config" "$word" ;;
+        "test")
+            _byway_words "--json --help --config" "$word" ;;
         "explain" | "explain "*)
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--json --help --config" "$word"; else _byway_nothing "$word"; fi ;;
         "doctor")
-            _byway_words "--json --help --config" "$word" ;;
-        "test")
             _byway_words "--json --help --config" "$word" ;;
         "plan")
             _byway_words "--json --help --config" "$word" ;;

@@ -165,6 +165,12 @@ VERBS: tuple[Verb, ...] = (
         (_JSON,),
     ),
     Verb(
+        "test",
+        "send canaries, and show by which links they would have left",
+        "canaries:test",
+        (_JSON,),
+    ),
+    Verb(
         "explain",
         "say where a process, a unit or an address goes, and why",
         "explain:explain",
@@ -180,12 +186,6 @@ VERBS: tuple[Verb, ...] = (
         ),
     ),
     Verb("doctor", "look for what is wrong, and say what to do", "doctor:doctor", (_JSON,)),
-    Verb(
-        "test",
-        "send canaries, and show by which links they would have left",
-        "canaries:test",
-        (_JSON,),
-    ),
     Verb("plan", "show what apply would change, and why", "show:show_plan", (_JSON,)),
     Verb(
         "apply",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ def check_direct_links(case: Case) -> Iterator[Finding]:
 
 def check_vpn_link(case: Case) -> Iterator[Finding]:
     """The VPN's link is there, up, and leads out, where anything is led to it."""
-    vpn, traffic = find_vpn(case.desired, case.observed), case.desired.traffic
+    vpn = find_vpn(replace(case.desired, cleared=False), case.observed)
+    traffic = case.desired.traffic
     if vpn is None or vpn.usable:
         return
     blocked = traffic.when_vpn_down is WhenVpnDown.BLOCK
@@ -69,6 +71,11 @@ def check_vpn_link(case: Case) -> Iterator[Finding]:
 
 def check_tables(case: Case) -> Iterator[Finding]:
     """The tables that packets are led to have a default route out."""
+    if case.desired.cleared:
+        what = "the routes are cleared: what is listed leaves by its own link or not at all"
+        evidence = "byway routes clear was asked for, and the main table leads all"
+        yield Finding(Severity.WARNING, what, evidence, "sudo byway routes restore")
+        return
     if not case.is_applied:
         return
     vpn = find_vpn(case.desired, case.observed)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from byway_systemd.core.traffic import Overrides
 
 _NOT_LISTED = "nothing that is listed selects it"
+_CLEARED = "; the routes are cleared, so that it leaves by that link or not at all"
 
 
 def explain_process(
@@ -65,9 +66,11 @@ def _verdict(desired: Desired, steering: Steering, profile: str, because: str) -
         because = "it is not listed any more, and leaves the slice at its next start"
         return {**_explain_mode(desired, steering), "because": because}
     if any(steered.profile == profile for steered in steering.cgroups):
+        because += _CLEARED if desired.cleared else ""
         return {"verdict": "direct", "profile": profile, "because": because}
     down = next(p for p in desired.profiles if p.name == profile)
-    because = f"{because}, but {down.interface} is down and when_down is {down.when_down}"
+    why = "the routes are cleared" if desired.cleared else f"{down.interface} is down"
+    because = f"{because}, but {why} and when_down is {down.when_down}"
     return {"verdict": "vpn", "profile": profile, "because": because}
 
 
@@ -75,7 +78,7 @@ def _explain_undecided(
     desired: Desired, steering: Steering, cgroups: tuple[str, ...], uid: int = -1
 ) -> JsonObject:
     """Return the way of what belongs to no profile: the overrides', direct first, or the mode's."""
-    traffic = desired.traffic
+    traffic, cleared = desired.traffic, _CLEARED if desired.cleared else ""
     sides = (
         ("direct", "force_direct", traffic.force_direct, DEFAULT_PROFILE),
         ("vpn", "force_vpn", traffic.force_vpn, FORCED_VPN),
@@ -86,16 +89,19 @@ def _explain_undecided(
         forced = [one.cgroup for one in steering.cgroups if one.profile == name]
         above = [one for cgroup in cgroups for one in forced if is_below(cgroup, one)]
         if above:
-            because = f"{side}.cgroups has {max(above, key=len)}"
+            because = f"{side}.cgroups has {max(above, key=len)}{cleared}"
             return {"verdict": verdict, "profile": None, "because": because}
         if any(first <= uid <= last for first, last in overrides.user_ranges()):
-            because = f"{side}.uids has the user {uid}"
+            because = f"{side}.uids has the user {uid}{cleared}"
             return {"verdict": verdict, "profile": None, "because": because}
     return _explain_mode(desired, steering)
 
 
 def _explain_mode(desired: Desired, steering: Steering) -> JsonObject:
     mode = desired.traffic.mode
+    if desired.cleared:
+        because = f"{_NOT_LISTED}, and the routes are cleared: the main table decides"
+        return {"verdict": "vpn", "profile": None, "because": because}
     because = _NOT_LISTED if mode is Mode.BYPASS else f"{_NOT_LISTED}, and the mode is {mode}"
     verdict = "direct" if mode.leads_direct and _is_steered(steering) else "vpn"
     return {"verdict": verdict, "profile": None, "because": because}

@@ -192,6 +192,15 @@ def test_tables() -> None:
     assert "unreachable default" in error.evidence
 
 
+def test_routes_that_are_cleared() -> None:
+    """One thing is said, and not all that follows from it."""
+    full = configured(traffic=Traffic(Mode.FULL_TUNNEL))
+    desired = replace(full, cleared=True)
+    case = well(desired=desired, observed=settled(desired, settled(full, laptop())))
+    wrong = [f for check in CHECKS for f in check.find(case) if f.severity.is_wrong]
+    assert [finding.remedy for finding in wrong] == ["sudo byway routes restore"]
+
+
 def test_rules() -> None:
     case = well()
     assert found("rules", case) == []

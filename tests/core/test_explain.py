@@ -54,6 +54,18 @@ def test_placed() -> None:
     assert said["change"] is None
 
 
+def test_while_routes_are_cleared() -> None:
+    placed = replace(RUNNING, cgroup="/byway.slice/a.scope", origin="/user.slice")
+    said = process(placed, replace(configured(), cleared=True))
+    assert (said["verdict"], "by that link or not at all" in said["because"]) == ("direct", True)
+    lax = configured(profiles=(Profile(interface="wwan0", when_down=WhenDown.VPN),))
+    said = process(placed, replace(lax, cleared=True))
+    assert said["because"].endswith("but the routes are cleared and when_down is vpn")
+    shell = replace(RUNNING, path="/bin/sh", inode=7)
+    said = process(shell, replace(with_traffic(mode=Mode.SELECTIVE), cleared=True))
+    assert (said["verdict"], "the main table decides" in said["because"]) == ("vpn", True)
+
+
 def test_child_of_what_was_placed() -> None:
     said = process(
         Process(7, 1, "/bin/sh", cgroup="/byway.slice/a.scope", origin="/x", app="/usr/bin/curl")
