@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 PLACED = f"{GATE_CGROUP}/default/"
 CGROUP = "/proc/self/cgroup"
+# Seconds; what takes 0.4 and less alone, here beside booted machines. bench/ has the figures.
+SOON = 3.0
 # Each is given the program and what it prints; python3 is for what sh cannot do.
 PYTHON = f"{sys.executable} -c"
 WAYS = {
@@ -111,12 +113,12 @@ def test_two_hundred_at_once(lab: Lab, program: Path) -> None:
 
 
 def test_stopped_handler_delays_by_half_a_second(lab: Lab, program: Path) -> None:
-    """Measured 0.40 s alone; twice the promise, as a busy machine starts programs late."""
+    """Measured 0.40 s alone."""
     handler = lab.handler
     os.kill(handler, signal.SIGSTOP)
     begin = time.monotonic()
     lab.run(f"{program} {CGROUP}")
-    assert 0.3 < time.monotonic() - begin < 1.0
+    assert 0.3 < time.monotonic() - begin < SOON
     assert lab.await_handler(handler)
     assert "hung with an exec held" in lab.said()
     assert PLACED in place(lab.run(f"{program} {CGROUP}"))
@@ -127,7 +129,7 @@ def test_stopped_handler_delays_many_no_longer(lab: Lab, program: Path) -> None:
     os.kill(handler, signal.SIGSTOP)
     begin = time.monotonic()
     lab.run(f"for i in $(seq 50); do {program} {CGROUP} & done; wait")
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < SOON
     lab.await_handler(handler)
     assert lab.said().count("hung with an exec held") == 1
 
@@ -138,7 +140,7 @@ def test_hanging_handler_delays_by_half_a_second(tmp_path: Path, program: Path) 
         for count in (1, 2):
             handler, begin = lab.handler, time.monotonic()
             assert place(lab.run(f"{program} {CGROUP}")).endswith("/session")
-            assert 0.3 < time.monotonic() - begin < 1.0
+            assert 0.3 < time.monotonic() - begin < SOON
             lab.await_handler(handler)
             assert lab.said().count("hung with an exec held") == count
 
@@ -231,7 +233,7 @@ def test_upgrade_while_it_runs(lab: Lab, program: Path) -> None:
     for _ in range(20):
         new = Path(shutil.copy("/bin/cat", program.with_name("new")))
         new.replace(program)
-        assert lab.wait_for_mark(program) < 1.0
+        assert lab.wait_for_mark(program) < SOON
         assert PLACED in place(lab.run(f"{program} {CGROUP}"))
     assert running.pid in lab.members()
     running.communicate()
@@ -248,7 +250,7 @@ def test_new_file(tmp_path: Path, listed: str) -> None:
         ):
             path = tmp_path / "opt" / folder / "program"
             shutil.copy("/bin/cat", path)
-            assert lab.wait_for_mark(path) < 1.0
+            assert lab.wait_for_mark(path) < SOON
             assert PLACED in place(lab.run(f"{path} {CGROUP}"))
 
 
@@ -265,7 +267,7 @@ def test_link_that_leads_elsewhere(tmp_path: Path, link: str) -> None:
         assert lab.marks() == {(tmp_path / "1/program").stat().st_ino}
         (tmp_path / "new").symlink_to("2" if link == "version" else "2/program")
         (tmp_path / "new").rename(tmp_path / link)
-        assert lab.wait_for_mark(tmp_path / "2/program") < 1.0
+        assert lab.wait_for_mark(tmp_path / "2/program") < SOON
         assert lab.marks() == {(tmp_path / "2/program").stat().st_ino}
 
 
@@ -273,7 +275,7 @@ def test_mount_over_it(lab: Lab, tmp_path: Path, program: Path) -> None:
     other = Path(shutil.copy("/bin/cat", tmp_path / "other"))
     enter = ["nsenter", f"--mount=/proc/{lab.gate.pid}/ns/mnt"]
     subprocess.run([*enter, "mount", "--bind", other, program], check=True)
-    assert lab.wait_for_mark(other) < 1.0
+    assert lab.wait_for_mark(other) < SOON
 
 
 # Linux 6.8 opens the file before it looks at the arguments, 6.14 knows AT_EXECVE_CHECK.
