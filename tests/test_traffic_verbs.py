@@ -197,7 +197,11 @@ def test_status_says_the_mode_unless_there_is_nothing_to_say(
         (Traffic(Mode.FULL_TUNNEL), "mode full_tunnel, VPN wg0 (up)"),
         (
             Traffic(Mode.SELECTIVE, "tun9", force_vpn=Overrides(uids=(Users(5, 5),))),
-            "mode selective, VPN tun9 (down, block), force_vpn 1",
+            "mode selective, VPN tun9 (down, block), 1 override",
+        ),
+        (
+            Traffic(force_direct=Overrides(destinations=("192.0.2.1/32", "192.0.2.2/32"))),
+            "mode bypass, 2 bypass routes",
         ),
     ):
         desired = desire(Config(profiles=(Profile(interface="wwan0"),), traffic=traffic))

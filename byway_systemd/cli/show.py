@@ -94,16 +94,21 @@ def _write_status(status: dict[str, Any]) -> None:
 
 
 def _write_traffic(traffic: dict[str, Any]) -> None:
-    """Say the mode, and where the VPN is, unless all is as without the traffic section."""
-    counts = [(side, sum(one.values())) for side, one in traffic["overrides"].items()]
+    """Say the mode, the VPN and how much is listed, unless all is as without that section."""
     cleared = traffic.get("routes_cleared", False)
+    counts = (
+        ("bypass route", traffic["bypass_routes"]),
+        ("override", traffic["override_count"]),
+        ("resolved cgroup", traffic["resolved_cgroups"]),
+    )
     if traffic["mode"] == "bypass" and not any(count for _, count in counts) and not cleared:
         return
-    parts = [f"mode {traffic['mode']}" + (" (routes cleared)" if cleared else "")]
+    applied = "" if traffic["applied_mode"] else " (not applied)"
+    parts = [f"mode {traffic['mode']}" + (" (routes cleared)" if cleared else applied)]
     if vpn := traffic["vpn"]:
         state = "up" if vpn["usable"] else f"down, {vpn['when_down']}"
         parts.append(f"VPN {vpn['link'] or vpn['interface']} ({state})")
-    parts += [f"{side} {count}" for side, count in counts if count]
+    parts += [f"{count} {what}{'s' * (count > 1)}" for what, count in counts if count]
     write()
     write(", ".join(parts))
 
