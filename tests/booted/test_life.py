@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from booted.laptop import LISTED, Byway
 from booted.topology import Topology, seen_from
 
@@ -63,6 +65,7 @@ def test_crash_keeps_flows_and_is_repaired(
     flow.stop()
 
 
+@pytest.mark.one_release
 def test_half_of_an_earlier_run_converges(machine: Machine, byway: Byway) -> None:
     """A table and a rule are left over, routes are gone, another rule stands twice."""
     byway.configure(CONFIG)
@@ -103,6 +106,7 @@ def test_reload(machine: Machine, topology: Topology, byway: Byway) -> None:
     assert byway.main_pid() == pid
 
 
+@pytest.mark.one_release
 def test_bad_reload_keeps_the_last_good_one(
     machine: Machine, topology: Topology, byway: Byway
 ) -> None:
@@ -135,6 +139,7 @@ def test_bad_config_at_start_fails_and_boots(machine: Machine, byway: Byway) -> 
     assert "byway.toml:2: apps[0]: not absolute: 'curl'" in machine.journal("byway")
 
 
+@pytest.mark.one_release
 def test_add_and_remove(machine: Machine, topology: Topology, byway: Byway) -> None:
     """The file's comments stay, and it takes effect at once."""
     byway.configure('# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n')
@@ -152,6 +157,7 @@ def test_add_and_remove(machine: Machine, topology: Topology, byway: Byway) -> N
     assert byway.run("add listed", check=False).rc == 2
 
 
+@pytest.mark.one_release
 def test_without_root(machine: Machine, byway: Byway) -> None:
     """Readers work, the others say what to do."""
     byway.configure(CONFIG)
@@ -174,6 +180,7 @@ def test_without_root(machine: Machine, byway: Byway) -> None:
     assert machine.run("byway status", user="alice", check=False).rc == 3
 
 
+@pytest.mark.one_release
 def test_foreground(machine: Machine, topology: Topology, byway: Byway) -> None:
     """`byway daemon --config FILE` works like the original, and cleans up on Ctrl+C."""
     topology.vpn_up()

@@ -182,6 +182,7 @@ def strict_filter(machine: Machine, link: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.one_release
 def test_near_networks_stay_near(machine: Machine) -> None:
     """The LAN, containers and loopback are reached by listed programs as before."""
     neighbour = machine.spawn(["nsenter", "--net=/run/netns/lan", "probe", "-l", "7000"])
@@ -200,6 +201,7 @@ def test_near_networks_stay_near(machine: Machine) -> None:
     listener.stop()
 
 
+@pytest.mark.one_release
 def test_upgraded_program(machine: Machine, running: Byway) -> None:
     """A new file in the old one's place is listed at once; what still runs the old one too."""
     running.configure(RUNNING.replace("]", ', "/opt/app/later"]'))
@@ -215,6 +217,7 @@ def test_upgraded_program(machine: Machine, running: Byway) -> None:
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.one_release
 def test_inbound(machine: Machine, topology: Topology) -> None:
     """Who comes by the direct link is answered by it, while the VPN has the default route."""
     listener = machine.spawn([LISTED, "-l", "7200"])
@@ -225,6 +228,7 @@ def test_inbound(machine: Machine, topology: Topology) -> None:
     listener.stop()
 
 
+@pytest.mark.one_release
 def test_link_down_blocks_or_takes_the_vpn(
     machine: Machine, topology: Topology, running: Byway
 ) -> None:
@@ -278,6 +282,7 @@ def test_strict_reverse_path_filter(machine: Machine, topology: Topology, byway:
     )
 
 
+@pytest.mark.one_release
 def test_two_profiles(machine: Machine, topology: Topology, byway: Byway) -> None:
     """Each with its own link, slice and table."""
     byway.configure(
