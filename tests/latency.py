@@ -87,10 +87,10 @@ def write(served: Served) -> None:
 
 
 def pipeline(served: Served) -> None:
-    """Ask two hundred times at once."""
+    """Ask fifty times at once."""
     close = b"GET /state HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    many = b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n" * 200
-    assert served.send(many + close).count(b"HTTP/1.1 200") == 201
+    many = b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n" * 50
+    assert served.send(many + close).count(b"HTTP/1.1 200") == 51
 
 
 def main(root: str, *counts: str) -> None:
