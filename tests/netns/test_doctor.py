@@ -187,7 +187,6 @@ def _run_tunnel(version: int) -> None:
 
 
 @BOTH
-@pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="there are no tun devices here")
 def test_server_of_a_tunnel(direct_user: Crossing, version: int) -> None:
     """It is found by the device's file and the flows of the socket beside it."""
     crossing, prefix = direct_user, f"{SERVERS[version]}/{32 if version == 4 else 128}"
