@@ -169,10 +169,9 @@ def _in_cgroups(ground: Ground) -> Iterator[Canary | Skipped]:
 
 def _of_users(ground: Ground) -> Iterator[Canary | Skipped]:
     traffic = ground.desired.traffic
-    direct = traffic.force_direct.user_ranges()
     for _, side in traffic.sides:
         for first, _last in side.user_ranges()[:MOST]:
-            is_direct = any(low <= first <= high for low, high in direct)
+            is_direct = traffic.force_direct.has_user(first)
             for family in Family:
                 way = forced_way(ground, family, direct=is_direct)
                 yield _make(ground, "uid", f"uid {first}", family, way, uid=first)

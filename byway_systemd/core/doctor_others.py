@@ -112,7 +112,7 @@ def _leads_into_tunnel(case: Case, server: TunnelServer) -> str:
     traffic = case.desired.traffic
     if _holds(traffic.force_vpn.destinations, server.prefix):
         return "force_vpn.destinations has it"
-    if any(first <= server.uid <= last for first, last in traffic.force_vpn.user_ranges()):
+    if traffic.force_vpn.has_user(server.uid):
         return f"force_vpn.uids has its user {server.uid}"
     steered = find_steering(case.desired, case.observed).cgroups
     forced = (one.cgroup for one in steered if one.profile == FORCED_VPN)
@@ -130,7 +130,7 @@ def _is_exempt(case: Case, server: TunnelServer) -> bool:
         return True
     if any(_holds(near, server.prefix) for near in near_prefixes(case.observed)):
         return True
-    if any(first <= server.uid <= last for first, last in direct.user_ranges()):
+    if direct.has_user(server.uid):
         return True
     steered = find_steering(case.desired, case.observed).cgroups
     by_cgroup = (one for one in steered if one.profile != FORCED_VPN)

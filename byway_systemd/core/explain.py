@@ -91,7 +91,7 @@ def _explain_undecided(
         if above:
             because = f"{side}.cgroups has {max(above, key=len)}{cleared}"
             return {"verdict": verdict, "profile": None, "because": because}
-        if any(first <= uid <= last for first, last in overrides.user_ranges()):
+        if overrides.has_user(uid):
             because = f"{side}.uids has the user {uid}{cleared}"
             return {"verdict": verdict, "profile": None, "because": because}
     return _explain_mode(desired, steering)

@@ -91,6 +91,10 @@ class Overrides:
         """Return the prefixes of a family, canonical, without overlaps, sorted."""
         return collapse_prefixes(self.subnets, family)
 
+    def has_user(self, uid: int) -> bool:
+        """Whether one of the ranges of ids holds ``uid``."""
+        return any(u.first <= uid <= u.last for u in self.uids if not u.name)
+
     def user_ranges(self) -> tuple[tuple[int, int], ...]:
         """Return (first, last) of the ranges of ids, without overlaps, sorted; no names."""
         joined: list[tuple[int, int]] = []
