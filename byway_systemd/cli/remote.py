@@ -71,6 +71,15 @@ def show_warnings(warnings: Iterable[str]) -> None:
         write_error(paint("warning: ", "yellow") + printable(warning))
 
 
+def show_plan_of(operations: list[dict[str, Any]]) -> ExitCode:
+    """Show what would be changed."""
+    for operation in operations:
+        write(present(operation))
+    if not operations:
+        write("in sync: nothing to do")
+    return ExitCode.DRIFT if operations else ExitCode.OK
+
+
 def show_changes(result: dict[str, Any]) -> ExitCode:
     """Show what the daemon has changed, as ``apply`` shows what it changes itself."""
     for operation in result["applied"]:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from byway_systemd.cli.output import printable, write, write_error
 from byway_systemd.cli.remote import (
     ask_daemon,
-    present,
     require_daemon,
     require_root,
     show_changes,
+    show_plan_of,
 )
-from byway_systemd.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from byway_systemd.cli.context import Context
+    from byway_systemd.core.errors import ExitCode
 
 
 def clear(context: Context, arguments: Namespace) -> ExitCode:
@@ -49,10 +49,4 @@ def _ask(context: Context, arguments: Namespace, what: str) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> ExitCode:
-    if "plan" not in result:
-        return show_changes(result)
-    for operation in result["plan"]:
-        write(present(operation))
-    if not result["plan"]:
-        write("in sync: nothing to do")
-    return ExitCode.OK if not result["plan"] else ExitCode.DRIFT
+    return show_plan_of(result["plan"]) if "plan" in result else show_changes(result)

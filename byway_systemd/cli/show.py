@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from byway_systemd.cli.output import paint, printable, write, write_json, write_table
-from byway_systemd.cli.remote import ask_daemon, present, show_warnings, wait_for_daemon
+from byway_systemd.cli.remote import ask_daemon, show_plan_of, show_warnings, wait_for_daemon
 from byway_systemd.core.errors import ConfigError, ExitCode, NotRunningError, RootNeededError
 from byway_systemd.core.observed import FileState
 
@@ -169,11 +169,7 @@ def show_plan(context: Context, arguments: Namespace) -> ExitCode:
         operations = answer["plan"]
     else:
         raise RootNeededError("plan looks at nftables, which needs root (use sudo)")
-    if arguments.json != "off":
-        write_json(operations, arguments.json)
-    elif not operations:
-        write("in sync: nothing to do")
-    else:
-        for operation in operations:
-            write(present(operation))
-    return ExitCode.OK if not operations else ExitCode.DRIFT
+    if arguments.json == "off":
+        return show_plan_of(operations)
+    write_json(operations, arguments.json)
+    return ExitCode.DRIFT if operations else ExitCode.OK

@@ -257,9 +257,7 @@ def _profile_of(cgroup: str, ground: Ground) -> str:
 
 
 def _destinations(side: Overrides, family: Family, ground: Ground) -> tuple[str, ...]:
-    names = {value for value in side.destinations if "/" not in value}
-    resolved = (prefix for name, prefix in ground.observed.host_addresses if name in names)
-    return collapse_prefixes((*side.destinations, *resolved), family)
+    return collapse_prefixes(side.resolve_destinations(ground.observed.host_addresses), family)
 
 
 def _why_not(address: str, ground: Ground) -> str:

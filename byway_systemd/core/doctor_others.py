@@ -124,9 +124,7 @@ def _leads_into_tunnel(case: Case, server: TunnelServer) -> str:
 def _is_exempt(case: Case, server: TunnelServer) -> bool:
     """Whether something keeps a server's address, or the program that talks to it, off the VPN."""
     direct = case.desired.traffic.force_direct
-    names = {name for name in direct.destinations if "/" not in name}
-    resolved = tuple(prefix for name, prefix in case.observed.host_addresses if name in names)
-    if _holds((*direct.destinations, *resolved), server.prefix):
+    if _holds(direct.resolve_destinations(case.observed.host_addresses), server.prefix):
         return True
     if any(_holds(near, server.prefix) for near in near_prefixes(case.observed)):
         return True

@@ -165,9 +165,8 @@ def _override_sets(way: str, overrides: Overrides, observed: Observed) -> Iterat
     if ranges:
         elements = tuple(f"{first}-{last}" for first, last in ranges)
         yield NftSet(f"{way}_users", SetKind.USER, elements)
-    names = {value for value in overrides.destinations if "/" not in value}
-    resolved = (prefix for name, prefix in observed.host_addresses if name in names)
-    yield from _address_sets(f"{way}_destinations", (*overrides.destinations, *resolved))
+    destinations = overrides.resolve_destinations(observed.host_addresses)
+    yield from _address_sets(f"{way}_destinations", destinations)
 
 
 def _address_sets(name: str, values: tuple[str, ...]) -> Iterator[NftSet]:

@@ -91,6 +91,15 @@ class Overrides:
         """Return the prefixes of a family, canonical, without overlaps, sorted."""
         return collapse_prefixes(self.subnets, family)
 
+    def resolve_destinations(self, host_addresses: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+        """Return the destinations as they are, and behind them the prefixes of those with names.
+
+        ``host_addresses`` are (name, prefix), also of hosts that are not among them.
+        """
+        names = {value for value in self.destinations if "/" not in value}
+        resolved = (prefix for name, prefix in host_addresses if name in names)
+        return (*self.destinations, *resolved)
+
     def has_user(self, uid: int) -> bool:
         """Whether one of the ranges of ids holds ``uid``."""
         return any(u.first <= uid <= u.last for u in self.uids if not u.name)
