@@ -182,6 +182,7 @@ class Daemon:
         self._world.notify(reloading=True)
         try:
             self._desired = self._world.load()
+            self._world.notify(watchdog=True)
             self._problems = ()
             self._surface.note_loaded()
         except ConfigError as error:
@@ -269,9 +270,7 @@ class Daemon:
     def _reconcile(self, previous: Observed | None) -> bool:
         """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
         try:
-            outcome = reconcile(
-                self._world.system, self._desired, self._happenings.applied, previous
-            )
+            outcome = reconcile(self._world.system, self._desired, self._note_applied, previous)
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
             self._blind = True
             self._surface.publish_state()
@@ -281,6 +280,12 @@ class Daemon:
             return False
         self._finish(outcome, network_only=previous is not None)
         return bool(outcome.applied)
+
+    def _note_applied(self, operation: Operation) -> None:
+        """Tell what was done, and the watchdog that it goes on: 100,000 prefixes take a while."""
+        self._happenings.applied(operation)
+        if self._phase == "active":
+            self._world.notify(watchdog=True)
 
     def _look_again(self) -> None:
         if self._retry is None:

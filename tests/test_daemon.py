@@ -191,6 +191,22 @@ def test_ready_once_the_gate_holds(outside: Outside) -> None:
     asyncio.run(run())
 
 
+def test_the_watchdog_is_told_of_each_step(outside: Outside) -> None:
+    """What takes long, such as a list of 100,000 destinations, is no hanging."""
+
+    async def story() -> None:
+        await asyncio.sleep(0.01)
+        outside.told.clear()
+        outside.machine.observed = replace(outside.machine.observed, rules=())
+        missing = len(plan(outside.load(), outside.machine.observed))
+        outside.network.send()
+        await until(outside.in_sync)
+        assert outside.told == [{"watchdog": True}] * missing
+        assert missing
+
+    live(outside, story)
+
+
 def test_gate_that_never_comes_keeps_nobody_waiting(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

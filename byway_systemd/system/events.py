@@ -12,14 +12,16 @@ from byway_systemd.system.file_events import FileEvents, watched_files
 from byway_systemd.system.netlink_events import (
     NFTABLES_EVENTS,
     ROUTING_EVENTS,
+    EventGroups,
     drain,
+    left,
     open_event_socket,
 )
 from byway_systemd.system.process_events import ExecEvents, LostEventsError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.traffic import Traffic
@@ -31,9 +33,14 @@ _MOST_LOOKS = 5  # while somebody goes on making directories, who is told of aga
 class NetworkSource:
     """Changes of links, addresses, routes, rules or nftables."""
 
-    def __init__(self, events: socket.socket) -> None:
-        """Read from ``events``."""
-        self._events = events
+    def __init__(self, groups: EventGroups) -> None:
+        """Subscribe to ``groups``; raise OSError."""
+        self._groups = groups
+        self._events = open_event_socket(groups)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Be told nothing until the end of the block: who uses it looks anew afterwards."""
+        return left(self._events, self._groups)
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -110,15 +117,14 @@ def open_exec_source() -> tuple[ExecSource | None, str]:
         return None, f"no process events here ({error.strerror}); scanned by the timer instead"
 
 
-def open_network_sources() -> tuple[tuple[NetworkSource, ...], FileSource]:
-    """Return the sources of changes of the network, and that of cgroups; raise OSError.
+def open_network_sources() -> tuple[NetworkSource, NetworkSource, FileSource]:
+    """Return the sources of changes of routing, of nftables and of cgroups; raise OSError.
 
     A slice that is made anew has a new cgroup id; inotify tells, as cgroups are made by mkdir(2).
     """
-    groups = (ROUTING_EVENTS, NFTABLES_EVENTS)
     top = Profile().slice_cgroup
     paths = _below_mount((top, f"{top}/byway-*.slice", f"{GATE_CGROUP}/*"))
-    return tuple(NetworkSource(open_event_socket(group)) for group in groups), FileSource(paths)
+    return NetworkSource(ROUTING_EVENTS), NetworkSource(NFTABLES_EVENTS), FileSource(paths)
 
 
 def open_user_source() -> FileSource:

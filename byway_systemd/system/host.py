@@ -289,7 +289,8 @@ class Host:
         exec_source, note = events.open_exec_source()
         standard = (self._root / name for name in files.WATCHED)
         changes = events.FileSource((self._main.absolute(),) if self._main else tuple(standard))
-        networks, cgroups = events.open_network_sources()
+        routing, nftables, cgroups = events.open_network_sources()
+        self.system().load_unheard(nftables.paused)
         resolver = Resolver(self._root)
 
         def load() -> Desired:
@@ -309,7 +310,7 @@ class Host:
             load=load,
             observe_process=observe_process,
             exec_events=exec_source,
-            network_events=(*networks, cgroups, resolver),
+            network_events=(routing, nftables, cgroups, resolver),
             user_events=events.open_user_source(),
             config_events=changes,
             watch=changes.watch_executables,

@@ -42,6 +42,7 @@ from byway_systemd.system.tunnels import observe_tunnels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from byway_systemd.core.desired import Desired
@@ -92,6 +93,10 @@ class Machine:
             op.PlaceProcess: self._place,
             op.ReturnProcess: self._return,
         }
+
+    def load_unheard(self, pause: Callable[[], AbstractContextManager[None]]) -> None:
+        """Load sets of many elements while ``pause()`` is entered (see Nftables)."""
+        self._nftables.pause = pause
 
     def close(self) -> None:
         """Close all connections."""

@@ -8,11 +8,16 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SO_RCVBUFFORCE = 33
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2  # include/uapi/linux/netlink.h
 _RECEIVE_BUFFER_BYTES = 8 << 20
 _DATAGRAM_BYTES = 1 << 16
 _HEADER = struct.Struct("=IH10x")  # struct nlmsghdr: length, type
@@ -76,6 +81,19 @@ def open_event_socket(groups: EventGroups) -> socket.socket:
         events.close()
         raise
     return events
+
+
+@contextmanager
+def left(events: socket.socket, groups: EventGroups) -> Iterator[None]:
+    """Be out of ``groups`` until the end of the block; what happens meanwhile is not told."""
+    numbers = [number for number in range(1, 33) if groups.mask & 1 << (number - 1)]
+    for number in numbers:
+        events.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, number)
 
 
 def drain(events: socket.socket) -> Drained:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Self
 
 from byway_systemd.core.nftables import (
@@ -41,7 +42,8 @@ from byway_systemd.system.nft_outline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from byway_systemd.system.nft_outline import SeenRule, SeenSet
 
@@ -60,6 +62,7 @@ _NAME = 1  # NFTA_TABLE_NAME, and the table's attribute of chains, rules, sets a
 _TABLE_FLAGS, _FLAG_OWNER = 2, 2  # NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER
 _ELEMENTS_SET, _ELEMENTS = 2, 3 | 0x8000  # NFTA_SET_ELEM_LIST_*, nested
 _OBSERVE_ATTEMPTS = 5
+_MANY = 1000  # elements of one transaction, about which nobody of this process is told
 _PROBE = NftTable(
     "byway-probe",
     (
@@ -76,12 +79,20 @@ _PROBE = NftTable(
 
 
 class Nftables:
-    """One nfnetlink socket. Every method raises KernelError, which is an OSError."""
+    """One nfnetlink socket. Every method raises KernelError, which is an OSError.
+
+    ``pause`` is entered while many elements are changed. It should keep this process from being
+    told of it: for each element the kernel makes a message of 8 KiB before it sends the first one,
+    when there is anybody to tell (nf_tables_setelem_notify() in net/netfilter/nf_tables_api.c).
+    100,000 prefixes would take 1.6 GiB, and a machine of 1 GiB down.
+    """
 
     def __init__(self) -> None:
         """Open the socket in the network namespace of the calling thread."""
+        self.pause: Callable[[], AbstractContextManager[object]] = nullcontext
         self._netlink = NetlinkSocket(NETLINK_NETFILTER)
         self._seen: tuple[bytes, str, TableOutline | None] | None = None
+        self._written: tuple[bytes, str, dict[str, tuple[str, ...]]] | None = None
 
     def close(self) -> None:
         """Close the socket."""
@@ -106,15 +117,16 @@ class Nftables:
         A set byway would not make (another key type or flags) has the element ``foreign``, which
         equals nothing. KernelError EAGAIN when the ruleset never stays still.
 
-        The kernel counts every commit; while the count stays, the last outline is what it has
-        (listing 100,000 prefixes takes over a second, asking for the count 10 us).
+        The kernel counts every commit; while the count stays, the last outline is what it has, and
+        a set holds what was written (listing 100,000 prefixes takes over a second, asking for the
+        count 10 us).
         """
         for _ in range(_OBSERVE_ATTEMPTS):
             generation = self.observe_generation()
             if self._seen is not None and self._seen[:2] == (generation, name):
                 return self._seen[2]
             try:
-                outline = self._observe(name) if self._has_table(name) else None
+                outline = self._observe(name, generation) if self._has_table(name) else None
             except KernelError as error:
                 if error.errno != errno.ENOENT:  # deleted between two of the dumps
                     raise
@@ -129,7 +141,10 @@ class Nftables:
 
         KernelError names the chain, set or rule that was refused; the old table then stays.
         """
-        self._netlink.transact([_BEGIN, *_render_replacement(table), _END])
+        messages = [_BEGIN, *_render_replacement(table), _END]
+        elements = {nft_set.name: nft_set.elements for nft_set in table.outline().sets}
+        with self._writing(table.name, elements, sum(map(len, elements.values()))):
+            self._netlink.transact(messages)
 
     def own_table(self, table: NftTable) -> None:
         """Make a table that goes with this socket, however its process ends, and is nobody else's.
@@ -165,14 +180,18 @@ class Nftables:
 
         KernelError ENOENT when one to remove is not there.
         """
-        self._netlink.transact(
-            [
-                _BEGIN,
-                *_render_elements(table, NftSet(name, kind, tuple(remove)), _DELETE_ELEMENTS),
-                *_render_elements(table, NftSet(name, kind, tuple(add)), _NEW_ELEMENTS),
-                _END,
-            ]
-        )
+        messages = [
+            _BEGIN,
+            *_render_elements(table, NftSet(name, kind, tuple(remove)), _DELETE_ELEMENTS),
+            *_render_elements(table, NftSet(name, kind, tuple(add)), _NEW_ELEMENTS),
+            _END,
+        ]
+        elements = self._elements_of(table)
+        if name in elements:
+            left = set(elements[name]).difference(remove).union(add)
+            elements[name] = tuple(sorted(left))
+        with self._writing(table, elements, len(add) + len(remove)):
+            self._netlink.transact(messages)
 
     def read_counters(self, name: str) -> dict[str, tuple[int, int]]:
         """Return packets and bytes by the rule's purpose, summed over rules of equal purpose."""
@@ -195,6 +214,25 @@ class Nftables:
             return str(error)
         return ""
 
+    @contextmanager
+    def _writing(
+        self, table: str, elements: dict[str, tuple[str, ...]], many: int
+    ) -> Iterator[None]:
+        """Write ``elements`` of sets, changing so ``many``; nobody else's commit is between."""
+        before = self.observe_generation()
+        with self.pause() if many > _MANY else nullcontext():
+            yield
+        after = self.observe_generation()
+        alone = _count(after) == _count(before) + 1
+        self._written = (after, table, elements) if alone else None
+
+    def _elements_of(self, table: str) -> dict[str, tuple[str, ...]]:
+        """Return the elements of the sets, where nothing was committed since they were read."""
+        generation, seen = self.observe_generation(), self._seen
+        if seen is None or seen[:2] != (generation, table) or seen[2] is None:
+            return {}
+        return {nft_set.name: nft_set.elements for nft_set in seen[2].sets}
+
     def _has_table(self, name: str) -> bool:
         attempt = f"read nft table inet {name}"
         try:
@@ -205,7 +243,9 @@ class Nftables:
             raise
         return True
 
-    def _observe(self, name: str) -> TableOutline:
+    def _observe(self, name: str, generation: bytes) -> TableOutline:
+        written = self._written
+        known = written[2] if written and written[:2] == (generation, name) else {}
         rules = self._rules(name)
         chains = (
             parse_chain(reply.payload, name, rules)
@@ -213,7 +253,7 @@ class Nftables:
         )
         request = _INET + _text(_NAME, name)
         sets = (
-            self._fill(name, parse_set(reply.payload))
+            self._fill(name, parse_set(reply.payload), known)
             for reply in self._netlink.dump(_GET_SET, request, f"list the sets of inet {name}")
         )
         return TableOutline(
@@ -221,10 +261,12 @@ class Nftables:
             tuple(sorted(sets, key=lambda nft_set: nft_set.name)),
         )
 
-    def _fill(self, table: str, seen: SeenSet) -> NftSet:
+    def _fill(self, table: str, seen: SeenSet, known: Mapping[str, tuple[str, ...]]) -> NftSet:
         """Return the set with its elements."""
         if seen.kind is None:
             return NftSet(seen.name, SetKind.CGROUP, ("foreign",))
+        if seen.name in known:
+            return NftSet(seen.name, seen.kind, known[seen.name])
         request = _INET + _text(_NAME, table) + _text(_ELEMENTS_SET, seen.name)
         replies = self._netlink.dump(_GET_ELEMENTS, request, f"list set {seen.name} of {table}")
         lists = (parse_element_list(reply.payload) for reply in replies)
@@ -281,6 +323,10 @@ def _render_elements(table: str, nft_set: NftSet, kind: int) -> Iterator[Message
     flags = FLAG_CREATE if kind == _NEW_ELEMENTS else 0
     for chunk in encode_elements(nft_set.kind, nft_set.elements):
         yield Message(kind, flags, head + render_attribute(_ELEMENTS, chunk), attempt)
+
+
+def _count(generation: bytes) -> int:
+    return int.from_bytes(generation[-4:], "big")
 
 
 def _text(kind: int, text: str) -> bytes:

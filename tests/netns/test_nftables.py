@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from contextlib import contextmanager, nullcontext
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,14 @@ from byway_systemd.core.nftables import (
     SetKind,
     TableOutline,
 )
+from byway_systemd.system.events import NetworkSource
 from byway_systemd.system.netlink_events import NFTABLES_EVENTS, EventKind, drain, open_event_socket
 from byway_systemd.system.nftables import Nftables
 from netns.test_packets import SETS, Steering
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netns.world import World
 
 
@@ -35,7 +39,7 @@ def test_the_outline_survives_the_kernel(world: World) -> None:
     def install() -> TableOutline | None:
         with Nftables() as nftables:
             nftables.replace_table(table)
-            return nftables.observe_table("byway")
+            return _look()
 
     assert world.client.run(install) == table.outline()
     listed = world.client.run(lambda: _nft("list", "ruleset"))
@@ -48,7 +52,7 @@ def test_there_is_no_table_at_first_and_deleting_nothing_is_fine(world: World) -
     def observe() -> TableOutline | None:
         with Nftables() as nftables:
             nftables.delete_table("byway")
-            return nftables.observe_table("byway")
+            return _look()
 
     assert world.client.run(observe) is None
 
@@ -64,7 +68,7 @@ def test_a_refused_rule_is_named_and_leaves_the_old_table(world: World) -> None:
             try:
                 nftables.replace_table(NftTable("byway", (*good.chains, refused), good.sets))
             except OSError as error:
-                return str(error), nftables.observe_table("byway")
+                return str(error), _look()
         return "", None
 
     message, outline = world.client.run(install)
@@ -105,11 +109,11 @@ def test_a_set_changes_in_one_transaction(world: World) -> None:
         with Nftables() as nftables:
             nftables.replace_table(NftTable("byway", (), sets))
             nftables.update_set("byway", "net", SetKind.IPV4, ("10.0.0.0/9",), ("10.0.0.0/8",))
-            first = nftables.observe_table("byway")
+            first = _look()
             try:
                 nftables.update_set("byway", "net", SetKind.IPV4, ("1.0.0.0/8",), ("9.0.0.0/8",))
             except OSError as error:
-                return first, str(error), nftables.observe_table("byway")
+                return first, str(error), _look()
         return first, "", None
 
     first, message, second = world.client.run(change)
@@ -126,7 +130,7 @@ def test_an_interval_that_is_no_prefix_comes_back_as_several(world: World) -> No
             _nft(
                 "add element inet byway net { 10.0.0.1-10.0.0.4, 255.255.255.254-255.255.255.255 }"
             )
-            outline = nftables.observe_table("byway")
+            outline = _look()
             assert outline is not None
             return outline.sets[0].elements
 
@@ -151,7 +155,7 @@ def test_a_hundred_thousand_prefixes(
             start = time.perf_counter()
             nftables.replace_table(table)
             seconds = time.perf_counter() - start
-            return seconds, nftables.observe_table("byway") == table.outline()
+            return seconds, _look() == table.outline()
 
     seconds, equal = world.client.run(install)
     assert equal
@@ -167,6 +171,64 @@ def test_a_change_wakes_up_a_listener(world: World) -> None:
             return drained.kinds, drained.lost
 
     assert world.client.run(change) == (frozenset({EventKind.NFT}), False)
+
+
+def test_nobody_of_this_process_is_told_of_many_elements(world: World) -> None:
+    """The kernel would make 8 KiB for each of them first; what others do afterwards is told."""
+    few = NftTable("byway", (), (NftSet("many", SetKind.IPV4, ("192.0.2.1/32",)),))
+    elements = tuple(f"{10 + n // 32768}.{n // 128 % 256}.{n % 128 * 2}.0/24" for n in range(2000))
+    many = NftTable("byway", (), (NftSet("many", SetKind.IPV4, elements),))
+
+    def change() -> list[bool]:
+        source = NetworkSource(NFTABLES_EVENTS)
+        with Nftables() as nftables:
+            nftables.pause = source.paused
+            told = []
+            for do in (
+                lambda: nftables.replace_table(few),
+                lambda: nftables.replace_table(many),
+                lambda: nftables.update_set("byway", "many", SetKind.IPV4, (), elements[1:]),
+                lambda: nftables.update_set("byway", "many", SetKind.IPV4, (), elements[:1]),
+            ):
+                do()
+                told.append(source.drain())
+            return told
+
+    assert world.client.run(change) == [True, False, False, True]
+
+
+@pytest.mark.parametrize("between", ["", "add element inet byway net { 192.0.2.7 }", "add table t"])
+def test_what_was_written_alone_is_not_read_again(world: World, between: str) -> None:
+    """But nobody else may have committed anything: what they may have done is read."""
+
+    @contextmanager
+    def others() -> Iterator[None]:
+        yield
+        if between:
+            _nft(between)
+
+    elements = tuple(f"10.{n // 128}.{n % 128 * 2}.0/24" for n in range(2000))
+    table = NftTable("byway", (), (NftSet("net", SetKind.IPV4, elements),))
+
+    def change() -> tuple[bool, bool, bool]:
+        with Nftables() as nftables:
+            nftables.pause = others
+            nftables.replace_table(table)
+            first = nftables.observe_table("byway") == _look()
+            nftables.pause = nullcontext
+            nftables.update_set("byway", "net", SetKind.IPV4, ("192.0.2.0/30",), elements[:1])
+            second = nftables.observe_table("byway") == _look()
+            _nft("add element inet byway net { 198.51.100.0/24 }")
+            third = nftables.observe_table("byway") == _look()
+            return first, second, third
+
+    assert world.client.run(change) == (True, True, True)
+
+
+def _look() -> TableOutline | None:
+    """Return the table as somebody sees it who has not written it."""
+    with Nftables() as nftables:
+        return nftables.observe_table("byway")
 
 
 def _nft(*words: str) -> str:
