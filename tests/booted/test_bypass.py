@@ -18,6 +18,16 @@ pytestmark = pytest.mark.one_release
 
 CONFIG = f'interface = "wwan0"\nreconcile = "0"\napps = ["{LISTED}"]\n'
 CONTAINER = ["nsenter", "--net=/run/netns/container", "probe"]
+MANY = """
+import json
+numbers = range(100_000)  # no two of them neighbours: nothing is joined
+networks = [f"{40 + n // 32768}.{n // 128 % 256}.{n % 128 * 2}.0/24" for n in numbers]
+with open("/run/many.json", "w") as file:
+    json.dump([*networks, "198.51.100.20", "2001:db8:f::20"], file)
+"""
+PUT = (
+    "curl -sS -m 180 --unix-socket /run/byway/byway.sock -X PUT -H 'Content-Type: application/json'"
+)
 OF_USERS = "$['traffic']['overrides']['force_direct']['uids']"
 BYPASSED = "$['traffic']['overrides']['force_direct']['destinations']"
 
@@ -43,6 +53,23 @@ def test_the_list_of_destinations(machine: Machine, topology: Topology, byway: B
     byway.run("bypass clear")
     byway.settle(BYPASSED + " == 0")
     assert set(seen_from_all(machine, others).values()) == {"vpn"}
+
+
+def test_100_000_places(machine: Machine, running: Byway) -> None:
+    """Taken up in one go, on a machine of 1 GiB; the daemon is neither killed nor out of step."""
+    machine.python(MANY)
+    before = machine.run("systemctl show byway -P MainPID").stdout
+    for places, way in (("@/run/many.json", "wwan0"), ("[]", "vpn")):
+        told = machine.run(f"{PUT} -d {places} http://localhost/bypass", timeout=200).stdout
+        assert '"in_sync": true' in told, told
+        running.settle(f"$['traffic']['bypass_routes'] == {100_002 if way == 'wwan0' else 0}")
+        listed = {
+            f"IPv{family}": ["probe", address, "7000"] for family, address in INTERNET_2.items()
+        }
+        assert set(seen_from_all(machine, listed).values()) == {way}
+        assert seen_from(machine) == "vpn"
+        machine.wait_until("__import__('os').system('systemctl is-active -q byway') == 0")
+    assert machine.run("systemctl show byway -P MainPID").stdout == before
 
 
 def test_5_000_users(machine: Machine, running: Byway) -> None:
