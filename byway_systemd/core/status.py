@@ -213,7 +213,7 @@ def _warn_of_dns(uplink: Uplink, observed: Observed) -> str:
     if not profile.dns or not uplink.usable or list_servers(uplink, observed):
         return ""
     return (
-        f"profile {profile.name}: {profile.interface} has no DNS servers that systemd knows of, so "
+        f"profile {profile.name}: {profile.interface} has no DNS servers that anybody told of, so "
         "names are looked up as before (write the servers' addresses: dns = [...])"
     )
 

@@ -95,3 +95,31 @@ def test_server_that_is_led_into_its_own_tunnel(machine: Machine, byway: Byway) 
     byway.settle("$['traffic']['overrides']['force_direct']['destinations'] == 1")
     assert findings(byway)["endpoints"] == []
     machine.run(f"byway bypass remove {SERVER}")
+
+
+IPSEC = (
+    "ip link add ipsec0 type xfrm dev wlan0 if_id 7 && ip link set ipsec0 up && "
+    "ip address add 10.97.0.1/24 dev ipsec0 && ip route add default dev ipsec0 metric 9000 && "
+    f"ip xfrm state add src 192.168.1.2 dst {SERVER} proto esp spi 1 mode tunnel if_id 7 "
+    f"aead 'rfc4106(gcm(aes))' 0x{'42' * 20} 128"
+)
+
+
+def test_server_of_ipsec(machine: Machine, topology: Topology, byway: Byway) -> None:
+    """The kernel's own packets, which no program sends, go round as well."""
+    assert topology
+    machine.run(IPSEC)
+    try:
+        byway.configure(FULL_TUNNEL)
+        byway.start()
+        byway.settle("$['traffic']['vpn']['usable']")
+        (finding,) = findings(byway)["endpoints"] or ()
+        assert (
+            finding["evidence"] == f"IPsec (ipsec0) talks to {SERVER}, and the mode is full_tunnel"
+        )
+        follow(machine, finding["remedy"])
+        assert findings(byway)["endpoints"] == []
+        machine.run(f"byway bypass remove {SERVER}")
+    finally:
+        byway.stop()
+        machine.run("ip xfrm state flush; ip link delete ipsec0")

@@ -22,7 +22,7 @@ from byway_systemd.core.doctor import CHECKS
 from byway_systemd.core.findings import Case, Finding, Surroundings, TunnelServer
 from byway_systemd.core.foreign_filters import DirectPacket, find_dropping
 from byway_systemd.core.logins import warn_of_logins
-from byway_systemd.core.network import Family
+from byway_systemd.core.network import Family, Link
 from byway_systemd.core.observed import Login
 from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
 from byway_systemd.system.foreign_chains import observe_foreign_chains
@@ -204,6 +204,34 @@ def test_server_of_a_tunnel(direct_user: Crossing, version: int) -> None:
         assert finding.remedy == f"sudo byway bypass add {SERVERS[version]}"
         exempt = replace(traffic, force_direct=Overrides(destinations=(prefix,)))
         assert _examine(crossing, exempt, "endpoints") == []
+    finally:
+        client.stop()
+
+
+def _run_ppp(path: Path) -> None:
+    """What talks to the server, and what has the device open, which it has started."""
+    with path.open("w") as device:
+        holder = ["setpriv", "--pdeathsig", "KILL", "sleep", "600"]
+        subprocess.Popen(holder, stdin=device, stdout=subprocess.DEVNULL)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as talk:
+        talk.connect((SERVERS[4], PORT))
+        time.sleep(600)
+
+
+def test_server_of_ppp(direct_user: Crossing, tmp_path: Path) -> None:
+    """The relatives of pppd do the talking."""
+    client = direct_user.machine.start(lambda: _run_ppp(tmp_path / "ppp"))
+    link = Link(77, "ppp0", kind="ppp")
+    try:
+        deadline = time.monotonic() + 5
+        found: tuple[TunnelServer, ...] = ()
+        while not found and time.monotonic() < deadline:
+            found = direct_user.machine.run(
+                lambda: observe_tunnel_servers((link,), str(tmp_path / "ppp"))
+            )
+        assert [(server.link, server.prefix) for server in found] == [(77, f"{SERVERS[4]}/32")]
+        other = direct_user.machine.run(lambda: observe_tunnel_servers((link,), "/dev/none"))
+        assert other == ()
     finally:
         client.stop()
 

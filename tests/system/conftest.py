@@ -16,6 +16,10 @@ from byway_systemd.system import cgroups, exec_gate, gate_keeper, homes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BUS = """<busconfig><listen>unix:path={0}/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
+<allow own="*"/></policy></busconfig>"""
+
 
 @pytest.fixture
 def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -50,3 +54,16 @@ def sleeper() -> Iterator[int]:
         yield process.pid
         assert process.stdin
         process.stdin.close()
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a message bus that stands in for the system's."""
+    (tmp_path / "bus.conf").write_text(BUS.format(tmp_path))
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+    command = ["dbus-daemon", "--nofork", "--print-address", f"--config-file={tmp_path}/bus.conf"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout
+        assert daemon.stdout.readline()
+        yield
+        daemon.terminate()

@@ -42,22 +42,7 @@ while True:
         reply = new_method_return(call, "(bba{ss})", ((allowed, how == "ask", {}),))
     connection.send(reply)
 """
-BUS = """<busconfig><listen>unix:path={0}/bus</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
-<allow own="*"/></policy></busconfig>"""
 OWN = Peer(os.getpid(), os.getuid())
-
-
-@pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "bus.conf").write_text(BUS.format(tmp_path))
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
-    command = ["dbus-daemon", "--nofork", "--print-address", f"--config-file={tmp_path}/bus.conf"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
-        assert daemon.stdout
-        assert daemon.stdout.readline()
-        yield
-        daemon.terminate()
 
 
 @contextmanager

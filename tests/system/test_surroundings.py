@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import desire
 from byway_systemd.core.network import Link
 from byway_systemd.core.traffic import Mode, Traffic
+from byway_systemd.system.ipsec import list_peers, parse_peer
 from byway_systemd.system.proc_sockets import (
     ESTABLISHED,
     list_connected,
@@ -62,6 +64,25 @@ def test_without_root(tmp_path: Path) -> None:
 
 def test_no_tunnels() -> None:
     assert observe_tunnel_servers((Link(1, "lo"), Link(2, "wg0", kind="wireguard"))) == ()
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "text"),
+    [
+        (socket.AF_INET, "203.0.113.9", "203.0.113.9"),
+        (socket.AF_INET6, "2001:db8::9", "2001:db8::9"),
+    ],
+)
+def test_parse_peer(family: socket.AddressFamily, address: str, text: str) -> None:
+    """The destination and the family of a security association, as the kernel lays it out."""
+    there = socket.inet_pton(family, address).ljust(16, b"\0")
+    association = bytes(56) + there + bytes(140) + struct.pack("=H", family) + bytes(10)
+    assert parse_peer(association) == text
+    assert parse_peer(association[:200]) == ""
+
+
+def test_no_ipsec() -> None:
+    assert list_peers() == ()
 
 
 @pytest.mark.skipif(os.sys.byteorder == "big", reason="the words are a little-endian machine's")
