@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
+    from byway_systemd.core.config import Config
     from byway_systemd.core.traffic import Traffic
 
 _DESCRIPTION = Path(__file__).with_name("openapi.json")
@@ -96,13 +97,18 @@ async def show_files(service: Service, request: Request) -> Snapshot:
     return snapshot
 
 
-def read_traffic(snapshot: Snapshot) -> Traffic:
+def read_config(snapshot: Snapshot) -> Config:
     """Return what the files say; those that are refused say nothing."""
     try:
-        return parse_config(snapshot.files_with({})).traffic
+        return parse_config(snapshot.files_with({}))
     except ConfigError as error:
         first = error.problems[0]
         raise ProblemError(409, str(first), first.remedy, key=first.key) from None
+
+
+def read_traffic(snapshot: Snapshot) -> Traffic:
+    """Return what the files say of the traffic that is not listed."""
+    return read_config(snapshot).traffic
 
 
 async def get_config(service: Service, request: Request) -> Response:

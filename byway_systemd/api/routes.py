@@ -13,6 +13,7 @@ from byway_systemd.api import (
     overrides,
     reads,
     route_cache,
+    settings,
     traffic,
     writes,
 )
@@ -83,6 +84,8 @@ ROUTES: tuple[Route, ...] = (
     # Without a body: one that names some destinations would clear all of them.
     _change("DELETE", "/bypass", bypass.delete_bypass, "destination", most_body=0),
     _change("DELETE", "/bypass/{prefix}", bypass.delete_one, most_body=0),
+    Route("GET", "/api/v1/settings", settings.get_settings),
+    _change("PATCH", "/api/v1/settings", settings.patch_settings),
     Route("GET", "/api/v1/traffic/mode", traffic.get_mode),
     _change("PUT", "/api/v1/traffic/mode", traffic.put_mode),
     Route("GET", "/api/v1/traffic/overrides", overrides.get_overrides),

@@ -40,6 +40,7 @@ VALID_AND_REFUSED: dict[tuple[str, str], tuple[str, dict[str, str], Any]] = {
     ("PUT", "/bypass"): ("", {}, ["a..b"]),
     ("DELETE", "/bypass"): ("", _OLD, None),
     ("DELETE", "/bypass/{prefix}"): ("", _OLD, None),
+    ("PATCH", "/api/v1/settings"): ("", _OLD, {"interface": "wwan0"}),
     ("PUT", "/api/v1/traffic/mode"): ("", _OLD, {"mode": "direct"}),
     ("PUT", "/api/v1/traffic/overrides"): ("", {}, {"force_vpn": {"subnets": ["nowhere"]}}),
     ("PATCH", "/api/v1/traffic/overrides"): ("", _OLD, {"force_vpn": {"uids": ["7"]}}),
