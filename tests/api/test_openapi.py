@@ -43,7 +43,7 @@ VALID_AND_REFUSED: dict[tuple[str, str], tuple[str, dict[str, str], Any]] = {
     ("PATCH", "/api/v1/settings"): ("", _OLD, {"interface": "wwan0"}),
     ("PUT", "/api/v1/traffic/mode"): ("", _OLD, {"mode": "direct"}),
     ("PUT", "/api/v1/traffic/overrides"): ("", {}, {"force_vpn": {"subnets": ["nowhere"]}}),
-    ("PATCH", "/api/v1/traffic/overrides"): ("", _OLD, {"force_vpn": {"uids": ["7"]}}),
+    ("PATCH", "/api/v1/traffic/overrides"): ("", _OLD, {"force_vpn": None}),
     ("POST", "/api/v1/traffic/routes/clear"): ("", _OLD, None),
     ("POST", "/api/v1/traffic/routes/restore"): ("", _OLD, None),
     ("POST", "/api/v1/apps"): ("", {}, "firefox"),
