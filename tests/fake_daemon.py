@@ -27,9 +27,9 @@ from byway_systemd.core.canary_report import Protocol, Sighting
 from byway_systemd.core.observed import Login
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
-from byway_systemd.system.candidates import observe_running
 from byway_systemd.system.configuration import Configuration
 from byway_systemd.system.files import write_atomically
+from byway_systemd.system.outside import look_outside
 
 if TYPE_CHECKING:
     from byway_systemd.core.canary_report import Trial
@@ -126,8 +126,7 @@ def make_world(root: Path, limits: Limits) -> World:
             peers.identify,
             authority,
             configuration,
-            observe_running,
-            send_nothing,
+            replace(look_outside(root), send_canaries=send_nothing),
             "1.2.3",
             limits,
         ),

@@ -10,7 +10,12 @@ from byway_systemd.api.message import Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.errors import ConfigError
-from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
+from byway_systemd.core.explain import (
+    explain_destination,
+    explain_process,
+    explain_unit,
+    knows_unit,
+)
 from byway_systemd.core.parse import parse_config
 
 if TYPE_CHECKING:
@@ -156,9 +161,24 @@ async def get_explain(service: Service, request: Request) -> Response:
         case "pid":
             return answer(_explain_pid(service, value))
         case "unit":
-            return answer(explain_unit(view.desired, view.steering, view.observed, value))
+            return answer(await _explain_unit(service, value))
         case _:
             return answer(explain_destination(view.desired, view.steering, view.observed, value))
+
+
+async def _explain_unit(service: Service, name: str) -> dict[str, Any]:
+    view = service.engine.view
+    seen = (view.desired, view.steering, view.observed)
+    unit = name if "." in name else f"{name}.service"
+    # With a slash it would lead out of the directories that units are looked for in.
+    is_name = "/" not in unit and len(unit.encode()) <= _LONGEST_NAME
+    known = knows_unit(*seen, unit) or (
+        is_name and await asyncio.to_thread(service.outside.has_unit, unit)
+    )
+    if not known:
+        remedy = "write a unit's name as systemctl shows it"
+        raise ProblemError(404, f"no such unit: {unit}", remedy, key="unit")
+    return explain_unit(*seen, unit)
 
 
 def _explain_pid(service: Service, text: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def list_links(observed: Observed) -> list[dict[str, str]]:
 
 
 def list_all_links(observed: Observed) -> list[dict[str, str]]:
-    """Return every link but loopback: ``tunnel``, ``uplink`` (main's default routes) or ``other``."""
+    """Return every link but loopback; an ``uplink`` has a default route of the main table."""
     uplinks = {
         route.link
         for route in observed.routes

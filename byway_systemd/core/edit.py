@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.parse import ConfigFile
 
+    Plain = str | bool | None  # a value, or none
+
 
 def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
     """Return the file's text with ``app`` appended to the profile's list; raise UsageError.
@@ -70,7 +72,7 @@ def set_mode(text: str, mode: str) -> str:
     return set_value(text, ("traffic", "mode"), mode)
 
 
-def set_value(text: str, path: tuple[str, ...], value: str | bool | None) -> str:
+def set_value(text: str, path: tuple[str, ...], value: Plain) -> str:
     """Return the file's text with the key at ``path`` set to ``value``; None takes it out.
 
     A key that is there keeps its place and its comment. Raises UsageError.

@@ -1,0 +1,39 @@
+"""What the API looks at besides the daemon: each piece is imported when it is asked for first.
+
+The daemon itself needs none of them, and most clients neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from byway_systemd.api.service import Outside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from byway_systemd.api.service import Running
+    from byway_systemd.core.canary_report import Sighting, Trial
+
+
+def look_outside(root: Path) -> Outside:
+    """Return the API's looks at the machine whose files are below ``root``."""
+
+    def has_unit(name: str) -> bool:
+        from byway_systemd.system import unit_names  # noqa: PLC0415
+
+        return unit_names.has_unit(name, root)
+
+    return Outside(_observe_running, _send_canaries, has_unit)
+
+
+def _observe_running() -> Running:
+    from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
+
+    return observe_running()
+
+
+def _send_canaries(trial: Trial) -> tuple[Sighting, ...]:
+    from byway_systemd.system.canaries import send_canaries  # noqa: PLC0415
+
+    return send_canaries(trial)
