@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.programs import Installed, RunningProgram
     from byway_systemd.core.steering import Steering
     from byway_systemd.reconcile import Outcome
 
@@ -91,6 +92,9 @@ class Outside:
     observe_running: Callable[[], Running]
     send_canaries: Callable[[Trial], tuple[Sighting, ...]]
     has_unit: Callable[[str], bool]
+    observe_programs: Callable[[], tuple[RunningProgram, ...]]
+    observe_installed: Callable[[], Installed]
+    read_icon: Callable[[tuple[str, ...]], tuple[str, bytes] | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from byway_systemd.api.service import Running
     from byway_systemd.core.canary_report import Sighting, Trial
+    from byway_systemd.core.programs import Installed, RunningProgram
 
 
 def look_outside(root: Path) -> Outside:
@@ -24,13 +25,36 @@ def look_outside(root: Path) -> Outside:
 
         return unit_names.has_unit(name, root)
 
-    return Outside(_observe_running, _send_canaries, has_unit)
+    def observe_installed() -> Installed:
+        from byway_systemd.system import desktop_entries  # noqa: PLC0415
+
+        return desktop_entries.observe_installed(str(root))
+
+    def read_icon(paths: tuple[str, ...]) -> tuple[str, bytes] | None:
+        from byway_systemd.system import desktop_entries  # noqa: PLC0415
+
+        return desktop_entries.read_icon(paths, str(root))
+
+    return Outside(
+        observe_running=_observe_running,
+        send_canaries=_send_canaries,
+        has_unit=has_unit,
+        observe_programs=_observe_programs,
+        observe_installed=observe_installed,
+        read_icon=read_icon,
+    )
 
 
 def _observe_running() -> Running:
     from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
 
     return observe_running()
+
+
+def _observe_programs() -> tuple[RunningProgram, ...]:
+    from byway_systemd.system.programs import observe_programs  # noqa: PLC0415
+
+    return observe_programs()
 
 
 def _send_canaries(trial: Trial) -> tuple[Sighting, ...]:
