@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.peer import Authority
     from byway_systemd.core.canary_report import Sighting, Trial
     from byway_systemd.core.candidates import RunningUnit, RunningUser
+    from byway_systemd.core.counters import Carried
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
@@ -94,6 +95,7 @@ class Outside:
     has_unit: Callable[[str], bool]
     observe_programs: Callable[[], tuple[RunningProgram, ...]]
     observe_installed: Callable[[], Installed]
+    observe_carried: Callable[[tuple[str, ...], tuple[Executable, ...]], Carried]
     read_icon: Callable[[tuple[str, ...]], tuple[str, bytes] | None]
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.api.service import Running
     from byway_systemd.core.canary_report import Sighting, Trial
+    from byway_systemd.core.counters import Carried
+    from byway_systemd.core.observed import Executable
     from byway_systemd.core.programs import Installed, RunningProgram
 
 
@@ -41,6 +43,7 @@ def look_outside(root: Path) -> Outside:
         has_unit=has_unit,
         observe_programs=_observe_programs,
         observe_installed=observe_installed,
+        observe_carried=_observe_carried,
         read_icon=read_icon,
     )
 
@@ -55,6 +58,12 @@ def _observe_programs() -> tuple[RunningProgram, ...]:
     from byway_systemd.system.programs import observe_programs  # noqa: PLC0415
 
     return observe_programs()
+
+
+def _observe_carried(places: tuple[str, ...], executables: tuple[Executable, ...]) -> Carried:
+    from byway_systemd.system.connections import observe_carried  # noqa: PLC0415
+
+    return observe_carried(places, executables)
 
 
 def _send_canaries(trial: Trial) -> tuple[Sighting, ...]:
