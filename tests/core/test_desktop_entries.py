@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from byway_systemd.core.apps import parse_app
 from byway_systemd.core.desktop_entries import (
     DesktopEntry,
     choose_icons,
@@ -57,6 +60,12 @@ def test_entries(text: str, expected: tuple[str, ...] | None) -> None:
 def test_what_cannot_be_listed_is_left_out() -> None:
     assert shown(PLAIN, "a" * 300) is None
     assert shown(PLAIN, "a b.desktop") == ("Firefox", "desktop:a b.desktop.desktop", "firefox")
+
+
+@given(st.text(), st.lists(st.sampled_from(PLAIN.split("\n")) | st.text(), max_size=8))
+def test_whatever_stands_there(identifier: str, lines: list[str]) -> None:
+    entry = parse_entry(identifier, "\n".join(["[Desktop Entry]", *lines]))
+    assert entry is None or (entry.name and parse_app(str(entry.app)) == entry.app)
 
 
 def test_icons_of_48_pixels_come_first_and_others_later() -> None:
