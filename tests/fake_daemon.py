@@ -24,12 +24,14 @@ from byway_systemd.api.limits import Limits
 from byway_systemd.api.peer import Authority, Peer
 from byway_systemd.api.surface import Outlet
 from byway_systemd.core.canary_report import Protocol, Sighting
+from byway_systemd.core.counters import Carried, Connection, Owner
+from byway_systemd.core.network import LinkBytes
 from byway_systemd.core.observed import Login
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
-from byway_systemd.system.candidates import observe_running
 from byway_systemd.system.configuration import Configuration
 from byway_systemd.system.files import write_atomically
+from byway_systemd.system.outside import look_outside
 
 if TYPE_CHECKING:
     from byway_systemd.core.canary_report import Trial
@@ -85,6 +87,14 @@ def send_nothing(trial: Trial) -> tuple[Sighting, ...]:
     )
 
 
+def carry(places: tuple[str, ...], _executables: tuple[Executable, ...]) -> Carried:
+    """Say that curl has a connection by its own link, and that each link has carried its index."""
+    process = replace(laptop().processes[0], cgroup=f"{places[0]}/x.scope")
+    connection = Connection(7, "10.64.0.2", "198.51.100.1", 0, 0x01000000, 1000, 2000)
+    links = tuple(LinkBytes(link.index, link.index, link.index) for link in laptop().links)
+    return Carried((Owner(process, frozenset([7])),), (connection,), links)
+
+
 async def nobody(_peer: Peer) -> bool:
     """Refuse, as where there is no polkit."""
     return False
@@ -126,8 +136,7 @@ def make_world(root: Path, limits: Limits) -> World:
             peers.identify,
             authority,
             configuration,
-            observe_running,
-            send_nothing,
+            replace(look_outside(root), send_canaries=send_nothing, observe_carried=carry),
             "1.2.3",
             limits,
         ),

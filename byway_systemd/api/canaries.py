@@ -26,7 +26,7 @@ async def post_test(service: Service, request: Request) -> Response:
         observed = service.engine.look(desired)
         trial = await asyncio.to_thread(plan_trial, desired, observed)
         try:
-            sightings = await asyncio.to_thread(service.send_canaries, trial)
+            sightings = await asyncio.to_thread(service.outside.send_canaries, trial)
         except OSError as error:
             detail = f"the canaries could not be sent: {error}"
             raise ProblemError(503, detail, "see journalctl -u byway, and try again") from None

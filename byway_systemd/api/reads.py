@@ -10,7 +10,12 @@ from byway_systemd.api.message import Response, answer
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.core.apps import RefusedError, refuse_control_characters
 from byway_systemd.core.errors import ConfigError
-from byway_systemd.core.explain import explain_destination, explain_process, explain_unit
+from byway_systemd.core.explain import (
+    explain_destination,
+    explain_process,
+    explain_unit,
+    knows_unit,
+)
 from byway_systemd.core.parse import parse_config
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
+    from byway_systemd.core.config import Config
     from byway_systemd.core.traffic import Traffic
 
 _DESCRIPTION = Path(__file__).with_name("openapi.json")
@@ -96,13 +102,18 @@ async def show_files(service: Service, request: Request) -> Snapshot:
     return snapshot
 
 
-def read_traffic(snapshot: Snapshot) -> Traffic:
+def read_config(snapshot: Snapshot) -> Config:
     """Return what the files say; those that are refused say nothing."""
     try:
-        return parse_config(snapshot.files_with({})).traffic
+        return parse_config(snapshot.files_with({}))
     except ConfigError as error:
         first = error.problems[0]
         raise ProblemError(409, str(first), first.remedy, key=first.key) from None
+
+
+def read_traffic(snapshot: Snapshot) -> Traffic:
+    """Return what the files say of the traffic that is not listed."""
+    return read_config(snapshot).traffic
 
 
 async def get_config(service: Service, request: Request) -> Response:
@@ -150,9 +161,24 @@ async def get_explain(service: Service, request: Request) -> Response:
         case "pid":
             return answer(_explain_pid(service, value))
         case "unit":
-            return answer(explain_unit(view.desired, view.steering, view.observed, value))
+            return answer(await _explain_unit(service, value))
         case _:
             return answer(explain_destination(view.desired, view.steering, view.observed, value))
+
+
+async def _explain_unit(service: Service, name: str) -> dict[str, Any]:
+    view = service.engine.view
+    seen = (view.desired, view.steering, view.observed)
+    unit = name if "." in name else f"{name}.service"
+    # With a slash it would lead out of the directories that units are looked for in.
+    is_name = "/" not in unit and len(unit.encode()) <= _LONGEST_NAME
+    known = knows_unit(*seen, unit) or (
+        is_name and await asyncio.to_thread(service.outside.has_unit, unit)
+    )
+    if not known:
+        remedy = "write a unit's name as systemctl shows it"
+        raise ProblemError(404, f"no such unit: {unit}", remedy, key="unit")
+    return explain_unit(*seen, unit)
 
 
 def _explain_pid(service: Service, text: str) -> dict[str, Any]:

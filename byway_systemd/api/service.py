@@ -10,17 +10,22 @@ from byway_systemd.api.message import encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from byway_systemd.api.candidates import Candidates
     from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.events import Hub
+    from byway_systemd.api.fresh import Fresh
     from byway_systemd.api.peer import Authority
     from byway_systemd.core.canary_report import Sighting, Trial
+    from byway_systemd.core.candidates import RunningUnit, RunningUser
+    from byway_systemd.core.counters import Carried
     from byway_systemd.core.describe import JsonObject
     from byway_systemd.core.desired import Desired
     from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.programs import Installed, RunningProgram
     from byway_systemd.core.steering import Steering
     from byway_systemd.reconcile import Outcome
+
+    Running = tuple[tuple[RunningUnit, ...], tuple[RunningUser, ...]]
 
 
 class Engine(Protocol):
@@ -82,6 +87,19 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What routes look at themselves, the daemon having no need of it. Each takes its time."""
+
+    observe_running: Callable[[], Running]
+    send_canaries: Callable[[Trial], tuple[Sighting, ...]]
+    has_unit: Callable[[str], bool]
+    observe_programs: Callable[[], tuple[RunningProgram, ...]]
+    observe_installed: Callable[[], Installed]
+    observe_carried: Callable[[tuple[str, ...], tuple[Executable, ...]], Carried]
+    read_icon: Callable[[tuple[str, ...]], tuple[str, bytes] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Everything that a route may need."""
 
@@ -90,7 +108,7 @@ class Service:
     changes: Changes
     hub: Hub
     rendered: Rendered
-    candidates: Candidates
-    send_canaries: Callable[[Trial], tuple[Sighting, ...]]
+    fresh: Fresh
+    outside: Outside
     authority: Authority
     version: str

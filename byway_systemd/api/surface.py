@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from byway_systemd.api.candidates import Running
     from byway_systemd.api.configuration import Configuration
     from byway_systemd.api.peer import Authority, Peer
     from byway_systemd.api.server import Server
-    from byway_systemd.api.service import Engine
-    from byway_systemd.core.canary_report import Sighting, Trial
+    from byway_systemd.api.service import Engine, Outside
     from byway_systemd.core.describe import JsonObject
 
 
@@ -35,8 +33,7 @@ class Outlet:
     identify: Callable[[socket.socket], Peer]
     authority: Authority
     configuration: Configuration
-    observe_running: Callable[[], Running]
-    send_canaries: Callable[[Trial], tuple[Sighting, ...]]
+    outside: Outside
     version: str = ""
     limits: Limits = field(default_factory=Limits)
 
@@ -111,7 +108,7 @@ class Surface:
         loop.add_reader(listener.fileno(), self._accept, outlet, changes, listener)
 
     def _make_server(self, outlet: Outlet, changes: Changes) -> Server:
-        from byway_systemd.api.candidates import Candidates  # noqa: PLC0415
+        from byway_systemd.api.fresh import Fresh  # noqa: PLC0415
         from byway_systemd.api.server import Server  # noqa: PLC0415 - with h11, 12 ms
         from byway_systemd.api.service import Rendered, Service  # noqa: PLC0415
 
@@ -122,8 +119,8 @@ class Surface:
             changes,
             hub,
             Rendered(),
-            Candidates(outlet.observe_running),
-            outlet.send_canaries,
+            Fresh(),
+            outlet.outside,
             outlet.authority,
             outlet.version,
         )

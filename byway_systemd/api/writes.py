@@ -43,6 +43,7 @@ def read_values(
     """
     found: dict[T, None] = {}
     problems: list[Problem] = []
+    several = isinstance(value, list) or (splits and isinstance(value, str))
     elements = value if isinstance(value, list) else [value]
     if splits and isinstance(value, str):
         elements = split_values(value)
@@ -51,7 +52,7 @@ def read_values(
             for part in _split(element) if splits else (element,):
                 found[_read_value(part, read)] = None
         except RefusedError as error:
-            place = f"{key}[{index}]" if isinstance(value, list) else key
+            place = f"{key}[{index}]" if several else key
             problems.append(Problem("request", 0, place, str(error), error.remedy))
             if len(problems) == _MOST_PROBLEMS:
                 break

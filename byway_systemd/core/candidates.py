@@ -62,6 +62,11 @@ def list_subnets(observed: Observed) -> list[dict[str, str]]:
 
 def list_links(observed: Observed) -> list[dict[str, str]]:
     """Return the tunnels, and the links that a default route of the main table leads out by."""
+    return [link for link in list_all_links(observed) if link["kind"] != "other"]
+
+
+def list_all_links(observed: Observed) -> list[dict[str, str]]:
+    """Return every link but loopback; an ``uplink`` has a default route of the main table."""
     uplinks = {
         route.link
         for route in observed.routes
@@ -70,12 +75,18 @@ def list_links(observed: Observed) -> list[dict[str, str]]:
     return [
         {
             "link": link.name,
-            "kind": "tunnel" if is_tunnel(link) else "uplink",
+            "kind": _kind(link, uplinks),
             "state": "up" if link.up else "down",
         }
         for link in observed.links
-        if is_tunnel(link) or link.index in uplinks
+        if not link.loopback
     ]
+
+
+def _kind(link: Link, uplinks: set[int]) -> str:
+    if is_tunnel(link):
+        return "tunnel"
+    return "uplink" if link.index in uplinks else "other"
 
 
 def build_candidates(

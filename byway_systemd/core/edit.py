@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.parse import ConfigFile
 
+    Plain = str | bool | None  # a value, or none
+
 
 def add_app(text: str, app: App, profile: str = DEFAULT_PROFILE) -> str:
     """Return the file's text with ``app`` appended to the profile's list; raise UsageError.
@@ -67,18 +69,40 @@ def set_mode(text: str, mode: str) -> str:
 
     A key that is there keeps its place and its comment.
     """
+    return set_value(text, ("traffic", "mode"), mode)
+
+
+def set_value(text: str, path: tuple[str, ...], value: Plain) -> str:
+    """Return the file's text with the key at ``path`` set to ``value``; None takes it out.
+
+    A key that is there keeps its place and its comment. Raises UsageError.
+    """
     try:
         document: Any = tomlkit.parse(text)
     except tomlkit.exceptions.ParseError as error:
         raise UsageError(f"not valid TOML: {error} (byway config check)") from None
-    traffic = document.get("traffic")
-    if traffic is None:
-        document["traffic"] = tomlkit.table()
-        traffic = document["traffic"]
-    elif not hasattr(traffic, "keys"):
-        raise UsageError("traffic is not a table in this file (byway config check)")
-    traffic["mode"] = mode
+    table = _open_table(document, path[:-1], make=value is not None)
+    if value is not None:
+        table[path[-1]] = value
+    elif table is not None and path[-1] in table:
+        del table[path[-1]]
+    else:
+        return text
     return _with_line_ends_of(text, tomlkit.dumps(document))
+
+
+def _open_table(document: Any, path: tuple[str, ...], *, make: bool) -> Any:
+    """Return the table at ``path``; where it is not there it is made, or None returned."""
+    table = document
+    for key in path:
+        if key not in table:
+            if not make:
+                return None
+            table[key] = tomlkit.table()
+        table = table[key]
+        if not hasattr(table, "keys"):
+            raise UsageError(f"{key} is not a table in this file (byway config check)")
+    return table
 
 
 def set_override(

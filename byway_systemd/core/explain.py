@@ -114,18 +114,8 @@ def _is_steered(steering: Steering) -> bool:
 
 def explain_unit(desired: Desired, steering: Steering, observed: Observed, name: str) -> JsonObject:
     """Return where the traffic of a unit goes, of the system's manager or of users', and why."""
-    unit = name if "." in name else f"{name}.service"
-    listed = {
-        app.value: profile.name
-        for profile in desired.profiles
-        for app in profile.apps
-        if not app.kind.names_files
-    }
-    cgroups = [s.cgroup for s in observed.services if s.name == unit and s.cgroup]
-    steered = (one.cgroup for one in steering.cgroups)
-    known = (*(place for place, _ in steering.places), *steered)
-    cgroups += [place for place in known if place.rpartition("/")[2] == unit]
-    cgroups = list(dict.fromkeys(cgroups))
+    unit, listed = _full_name(name), _listed_units(desired)
+    cgroups = _cgroups_of(unit, steering, observed)
     profile = steering.profile_of(cgroups[0]) if cgroups else listed.get(unit, "")
     if not profile:
         places = tuple(cgroups) or (f"/system.slice/{unit}",)
@@ -135,6 +125,37 @@ def explain_unit(desired: Desired, steering: Steering, observed: Observed, name:
         return {"unit": unit, "cgroups": cgroups, **decided}
     because = f"{unit} is listed" if unit in listed else f"it runs in {cgroups[0]}"
     return {"unit": unit, "cgroups": cgroups, **_verdict(desired, steering, profile, because)}
+
+
+def knows_unit(desired: Desired, steering: Steering, observed: Observed, name: str) -> bool:
+    """Whether the configuration lists a unit, or it runs where byway has something to decide."""
+    unit, traffic = _full_name(name), desired.traffic
+    forced = {cgroup.rpartition("/")[2] for cgroup in traffic.cgroups}
+    return bool(
+        unit in _listed_units(desired) or unit in forced or _cgroups_of(unit, steering, observed)
+    )
+
+
+def _full_name(name: str) -> str:
+    return name if "." in name else f"{name}.service"
+
+
+def _listed_units(desired: Desired) -> dict[str, str]:
+    """Return the profiles of what is listed and is no file, by its name."""
+    return {
+        app.value: profile.name
+        for profile in desired.profiles
+        for app in profile.apps
+        if not app.kind.names_files
+    }
+
+
+def _cgroups_of(unit: str, steering: Steering, observed: Observed) -> list[str]:
+    cgroups = [s.cgroup for s in observed.services if s.name == unit and s.cgroup]
+    steered = (one.cgroup for one in steering.cgroups)
+    known = (*(place for place, _ in steering.places), *steered)
+    cgroups += [place for place in known if place.rpartition("/")[2] == unit]
+    return list(dict.fromkeys(cgroups))
 
 
 def explain_destination(

@@ -74,6 +74,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkBytes:
+    """What a link has carried since it was made."""
+
+    index: int
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One route. ``gateway`` may be of the other family (RTA_VIA); ``link`` is an index or 0."""
 

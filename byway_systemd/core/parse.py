@@ -96,6 +96,15 @@ def user_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
     return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Users))
 
 
+def locate_setting(files: tuple[ConfigFile, ...], key: str) -> tuple[ConfigFile, int]:
+    """Return the file and the line where the value of ``key`` stands that counts.
+
+    The first file and 0 where it stands nowhere. The files must be valid.
+    """
+    last = next((e for e in reversed(_all_entries(files)) if e.setting.key == key), None)
+    return (last.file, locate_line(last.file.text, last.path)) if last else (files[0], 0)
+
+
 def _all_entries(files: tuple[ConfigFile, ...]) -> list[Entry]:
     entries: list[Entry] = []
     for file in files:

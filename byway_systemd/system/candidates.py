@@ -41,7 +41,7 @@ def observe_users(proc: str = "/proc") -> tuple[RunningUser, ...]:
                 if name := _program(f"{proc}/{entry}"):
                     programs.setdefault(uid, {})[name] = None
     return tuple(
-        RunningUser(uid, _user_name(uid), tuple(sorted(names)[:_MOST_PROGRAMS]))
+        RunningUser(uid, user_name(uid), tuple(sorted(names)[:_MOST_PROGRAMS]))
         for uid, names in sorted(programs.items())
     )
 
@@ -55,7 +55,8 @@ def _program(process: str) -> str:
         return file.read().rstrip(b"\n").decode(errors="replace")
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of a user, empty where the id has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -325,8 +325,6 @@ class Host:
         from byway_systemd.api.peer import Authority  # noqa: PLC0415
         from byway_systemd.api.surface import Outlet  # noqa: PLC0415
         from byway_systemd.system import peers, polkit  # noqa: PLC0415
-        from byway_systemd.system.canaries import send_canaries  # noqa: PLC0415
-        from byway_systemd.system.candidates import observe_running  # noqa: PLC0415
         from byway_systemd.system.configuration import Configuration  # noqa: PLC0415
 
         listeners = peers.take_listeners(os.environ)
@@ -334,10 +332,10 @@ class Host:
             return None
         authority = Authority(lambda: peers.group_id(self._root, "byway"), polkit.ask)
         configuration = Configuration(self._root, self._main)
-        return Outlet(
-            listeners, peers.identify, authority, configuration, observe_running, send_canaries,
-            self.version,
-        )  # fmt: skip
+        from byway_systemd.system.outside import look_outside  # noqa: PLC0415
+
+        outside = look_outside(self._root)
+        return Outlet(listeners, peers.identify, authority, configuration, outside, self.version)
 
 
 def _report_crash(run: Callable[[], None]) -> int:

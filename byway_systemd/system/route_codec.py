@@ -9,7 +9,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from byway_systemd.core.network import LOCAL_TABLE, Family, Link, Route, RouteKind, RoutingRule
+from byway_systemd.core.network import (
+    LOCAL_TABLE,
+    Family,
+    Link,
+    LinkBytes,
+    Route,
+    RouteKind,
+    RoutingRule,
+)
 from byway_systemd.system.netlink import (
     list_attributes,
     parse_attributes,
@@ -25,12 +33,14 @@ _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, length, flags, scope, index
 # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _ROUTE = struct.Struct("=8BI")
+_LINK_BYTES = struct.Struct("=16x2Q")  # struct rtnl_link_stats64: packets, then bytes
 _NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 # struct fib_rule_hdr: family, dst_len, src_len, tos, table, reserved, reserved, action, flags
 _RULE = struct.Struct("=8BI")
 _UID_RANGE = struct.Struct("=II")
 
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 18, 52, 53
+_IFLA_STATS64 = 23
 _IFLA_INFO_KIND = 1
 _ARPHRD_PPP = 512
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
@@ -87,6 +97,13 @@ def parse_link(payload: bytes, addresses: tuple[str, ...]) -> Link:
         alternative_names=tuple(parse_text(v) for k, v in properties if k == _IFLA_ALT_IFNAME),
         addresses=addresses,
     )
+
+
+def parse_link_bytes(payload: bytes) -> LinkBytes:
+    """Return the counters of an RTM_NEWLINK message; nothing carried where it has none."""
+    found = parse_attributes(payload, _LINK.size).get(_IFLA_STATS64, bytes(_LINK_BYTES.size))
+    received, sent = _LINK_BYTES.unpack_from(found)
+    return LinkBytes(_LINK.unpack_from(payload)[2], sent, received)
 
 
 def parse_address(payload: bytes) -> tuple[int, str]:

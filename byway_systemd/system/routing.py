@@ -26,12 +26,13 @@ from byway_systemd.system.route_codec import (
     REFUSALS,
     parse_address,
     parse_link,
+    parse_link_bytes,
     parse_route,
     parse_rule,
 )
 
 if TYPE_CHECKING:
-    from byway_systemd.core.network import Link, Route, RoutingRule
+    from byway_systemd.core.network import Link, LinkBytes, Route, RoutingRule
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
@@ -76,6 +77,12 @@ class Routing:
             for reply in self._netlink.dump(_RTM_GETLINK, _LINK_REQUEST, "list links")
         )
         return tuple(sorted(links, key=lambda link: link.index))
+
+    def observe_link_bytes(self) -> tuple[LinkBytes, ...]:
+        """Return the counters of every link, by index."""
+        replies = self._netlink.dump(_RTM_GETLINK, bytes(16), "count what links carry")
+        found = (parse_link_bytes(reply.payload) for reply in replies)
+        return tuple(sorted(found, key=lambda one: one.index))
 
     def observe_routes(self, table: int = 0) -> tuple[Route, ...]:
         """Return the routes of ``table``, or of every table but ``local`` for 0.

@@ -72,10 +72,10 @@ def test_plan_and_apply(served: Served, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("nobody")
-def test_explain(
-    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Host, "has_unit", lambda _, name: name == "a@b.service")
+def test_explain(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    template = served.root / "usr/lib/systemd/system/a@.service"
+    template.parent.mkdir(parents=True)
+    template.touch()
     served.tell("321")
     until(lambda: served.get("/api/v1/explain?pid=321")["verdict"] == "direct")
     assert byway(served.root, "explain", "321") == 0

@@ -98,7 +98,9 @@ BAD: list[tuple[Any, list[str]]] = [
     ({"force_direct": {"uids": ["5", "9-7"], "subnets": ["10.0.0.0/8", "10.0.0.1/8", None]},
       "force_vpn": {"cgroups": ["/"], "destinations": "127.0.0.1"}},
      ["force_direct.uids[1]", "force_direct.subnets[1]", "force_direct.subnets[2]",
-      "force_vpn.cgroups[0]", "force_vpn.destinations"]),
+      "force_vpn.cgroups[0]", "force_vpn.destinations[0]"]),
+    ({"force_vpn": {"subnets": "10.0.0.0/8, 192.0.2.7;\n10.0.0.1/8,\n\n192.0.2.8\nx"}},
+     ["force_vpn.subnets[2]", "force_vpn.subnets[4]"]),
     ({"force_direct": {"uids": [7]}, "force_vpn": {"uids": [7]}}, ["traffic.force_vpn.uids[0]"]),
     ({"force_direct": {"uids": ["nobody-has-it"]}}, ["traffic.force_direct.uids[0]"]),
 ]  # fmt: skip

@@ -73,9 +73,43 @@ def test_what_others_may_not_read_is_not_shown_to_them(served: Served) -> None:
 def test_explain(served: Served) -> None:
     served.tell("321")
     until(lambda: served.get("/api/v1/explain?pid=321")["verdict"] == "direct")
-    said = served.get("/api/v1/explain?unit=curl.service")
-    assert (said["unit"], said["verdict"]) == ("curl.service", "vpn")
+    nginx = served.root / "usr/lib/systemd/system/nginx.service"
+    nginx.parent.mkdir(parents=True)
+    nginx.touch()
+    said = served.get("/api/v1/explain?unit=nginx")
+    assert (said["unit"], said["verdict"]) == ("nginx.service", "vpn")
     assert served.get("/api/v1/explain?destination=192.168.1.5")["verdict"] == "near"
+
+
+def test_a_unit_that_is_listed_is_known(served: Served) -> None:
+    said = served.get("/api/v1/explain?unit=byway.slice")
+    assert said["verdict"] == "direct"
+    served.ask("POST", "/api/v1/apps", "unit:gone")
+    served.ask(
+        "PATCH", "/api/v1/traffic/overrides", {"force_vpn": {"cgroups": ["/a.slice/b.scope"]}}
+    )
+    for unit in ("gone.service", "gone", "b.scope"):
+        assert served.get(f"/api/v1/explain?unit={unit}")["unit"].startswith(unit)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "nothing-such",
+        "curl.service",
+        "/",
+        "../../../../hostname.d",
+        "a/b",
+        "a" * 255,
+        "%C3%A9" * 200,
+    ],
+)
+def test_a_unit_that_there_is_not(shared: Served, unit: str) -> None:
+    (shared.root / "hostname.d").touch()
+    refused = shared.ask("GET", f"/api/v1/explain?unit={unit}")
+    assert (refused.status, refused.json["key"]) == (404, "unit")
+    assert "no such unit" in refused.json["detail"]
+    assert refused.json["remedy"]
 
 
 @pytest.mark.parametrize(

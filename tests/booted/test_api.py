@@ -91,6 +91,53 @@ def test_polkit_decides_about_others(machine: Machine, running: Byway) -> None:
     running.settle("$['traffic']['overrides']['force_direct']['destinations'] == 0")
 
 
+HOLDER = """
+import socket, time
+held = socket.create_connection(("198.51.100.10", %d), timeout=5)
+held.send(b"x" * 999 + b"\\n")
+time.sleep(120)
+"""
+
+
+def test_what_a_page_shows(machine: Machine, running: Byway) -> None:
+    """Hardened as its unit has it, the daemon counts connections and finds what is there."""
+    holder = "/opt/app/holder"
+    machine.run(f"cp -n $(readlink -f /usr/bin/python3) {holder}")
+    machine.put("/opt/app/holder.py", HOLDER % LISTED_PORT)
+    entry = "[Desktop Entry]\nType=Application\nName=Holder\nIcon=/opt/app/holder.svg\n"
+    machine.put("/usr/share/applications/holder.desktop", entry)
+    machine.put("/opt/app/holder.svg", "<svg/>")
+    running.run(f"add {holder}")
+    running.settle("len($['apps']) == 2")
+    machine.run(["systemd-run", "-q", "--unit=holder", holder, "/opt/app/holder.py"])
+    try:
+        machine.wait_until(
+            "any(link['link'] == 'wwan0' and link['sent'] == 1000 and link['received'] > 0"
+            " for app in __import__('json').loads(__import__('subprocess').check_output("
+            "['curl', '-sS', '--unix-socket', args['socket'], 'http://localhost/api/v1/counters'],"
+            " text=True))['apps'] if app['app'] == args['holder'] for link in app['links'])",
+            socket=SOCKET,
+            holder=holder,
+        )
+        _, shown, _ = ask(machine, "/api/v1/counters", user="alice")
+        roles = {link["link"]: link["role"] for link in shown["links"]}
+        assert (roles["wwan0"], roles["wg0"], roles["wlan0"]) == ("direct", "vpn", "other")
+        _, shown, _ = ask(machine, "/api/v1/programs", user="alice")
+        (found,) = (one for one in shown["programs"] if one["program"] == holder)
+        assert found["users"] == ["root"]
+        (found,) = (one for one in shown["desktop"] if one["id"] == "holder")
+        icon = ask(machine, f"/api/v1/icons/{found['icon'].replace('/', '%2F')}", user="alice")
+        assert icon[:2] == (200, "<svg/>")
+        assert ask(machine, "/api/v1/explain?unit=holder", user="alice")[0] == 200
+        assert ask(machine, "/api/v1/explain?unit=nothing-such", user="alice")[0] == 404
+        _, shown, _ = ask(machine, "/api/v1/settings", user="alice")
+        assert {"link": "wg0", "kind": "tunnel", "state": "up"} in shown["interfaces"]
+    finally:
+        machine.run("systemctl stop holder; rm /usr/share/applications/holder.desktop")
+        running.run(f"remove {holder}")
+        running.settle("len($['apps']) == 1")
+
+
 def test_the_command_line_uses_it(machine: Machine, running: Byway) -> None:
     """`byway add` and `byway plan`, the second one for everybody."""
     running.run(f"add {REAL}")

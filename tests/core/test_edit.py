@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway_systemd.core.apps import App, parse_app
-from byway_systemd.core.edit import add_app, remove_app
+from byway_systemd.core.edit import add_app, remove_app, set_value
 from byway_systemd.core.errors import NotFoundError, UsageError
 
 NEW = parse_app("/usr/bin/new")
@@ -115,3 +115,39 @@ def test_an_app_with_a_table_of_its_own() -> None:
     removed = remove_app(text, NEW)
     assert tomli.loads(removed) == {"app": [{"path": "/b"}]}
     assert "# mine" in removed
+
+
+PLACES = [
+    "", "# only a comment\n", "[direct]\ngateway = 'auto'\n\n# last\n", "interface = 'a' # why\n",
+    "[traffic] # t\n\n# last\n", "[traffic]\nwhen_vpn_down = 'block' # why\n",
+    "traffic = {mode = 'direct', when_vpn_down = 'block'}\n", "traffic.mode = 'direct'\n",
+    "traffic.when_vpn_down = 'block'\ntraffic.force_vpn.uids = [1]\n[direct]\n",
+    "[traffic.force_direct]\nuids = [3]\n[direct]\ngateway = 'auto'\n[traffic]\nmode = 'direct'\n",
+    "[profile.lte]\ninterface = 'a'\n[traffic]\r\nwhen_vpn_down = 'block'\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [("interface",), ("traffic", "when_vpn_down")])
+@pytest.mark.parametrize("text", PLACES)
+def test_a_value_is_set_and_taken_out(text: str, path: tuple[str, ...]) -> None:
+    """Wherever it stands or stands not; comments and all else stay."""
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    wanted = tomli.loads(text)
+    table = wanted if len(path) == 1 else wanted.setdefault("traffic", {})
+    table[path[-1]] = "direct"
+    changed = set_value(text, path, "direct")
+    assert tomli.loads(changed) == wanted
+    assert [line.partition("#")[2] for line in changed.splitlines() if "#" in line] == comments
+    del table[path[-1]]
+    assert tomli.loads(set_value(changed, path, None)) == wanted
+
+
+def test_a_value_that_is_not_there_is_taken_out_of_a_text_as_it_is() -> None:
+    for text in ("", HEAD + TAIL, "[traffic]\nmode = 'direct' # why"):
+        assert set_value(text, ("traffic", "when_vpn_down"), None) == text
+
+
+@pytest.mark.parametrize("text", ["traffic = 1\n", "traffic = [", "[[traffic]]\n"])
+def test_where_no_value_can_be_set(text: str) -> None:
+    with pytest.raises(UsageError, match=r"not a table|not valid TOML"):
+        set_value(text, ("traffic", "mode"), "direct")
