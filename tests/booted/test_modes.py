@@ -31,7 +31,7 @@ bypass = ["198.51.100.20", "2001:db8:f::20"]
 [traffic.force_direct]
 uids = ["alice"]
 cgroups = ["one.service"]
-subnets = "172.18.0.10; fd18::10"
+subnets = "172.18.0.10; fd18::10, 192.168.1.77; 2001:db8:1::77"
 [traffic.force_vpn]
 uids = "1001"
 cgroups = ["two.service", "/system.slice/three.service"]
@@ -73,11 +73,19 @@ ip -n container route add default via fd18::1
 nft add table ip6 containers
 nft 'add chain ip6 containers postrouting { type nat hook postrouting priority srcnat; }'
 nft 'add rule ip6 containers postrouting ip6 saddr fd18::/64 oifname != "br-lan0" masquerade'
+nft 'add rule ip containers postrouting ip saddr 192.168.1.77 oifname != "wlan0" masquerade'
+nft 'add rule ip6 containers postrouting ip6 saddr 2001:db8:1::77 oifname != "wlan0" masquerade'
+ip -n lan route add 198.51.100.0/24 via 192.168.1.10
+ip -n lan route add 2001:db8:f::/64 via 2001:db8:1::10
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 """
 NOT_FORWARDING = """
 echo 0 >/proc/sys/net/ipv6/conf/all/forwarding
 nft delete table ip6 containers
+nft flush table ip containers
+nft -f /usr/local/lib/booted/topology/laptop.nft
+ip -n lan route del 198.51.100.0/24 via 192.168.1.10
+ip -n lan route del 2001:db8:f::/64 via 2001:db8:1::10
 ip -n container address flush dev eth0
 ip -n container -6 route flush dev eth0
 ip -n container -batch /usr/local/lib/booted/topology/container.batch
@@ -107,6 +115,7 @@ def of_user(name: str) -> tuple[str, ...]:
 
 
 CONTAINER = ("nsenter", "--net=/run/netns/container")
+LAN = ("nsenter", "--net=/run/netns/lan")
 ASKERS = {
     "a listed program": Asker("direct", program=LISTED),
     "a listed program of a user who is forced": Asker("direct", of_user("bob"), LISTED),
@@ -123,6 +132,7 @@ ASKERS = {
     "a place, from the other container": Asker(
         "direct", CONTAINER, host=20, sources=("172.18.0.11", "fd18::11")
     ),
+    "a client of the LAN": Asker("direct", LAN, sources=("192.168.1.77", "2001:db8:1::77")),
     "a third container": Asker("", CONTAINER, sources=("172.18.0.12", "fd18::12")),
 }
 SERVICES = {"one": ("direct", "root"), "two": ("vpn", "root"), "three": ("direct", "alice")}
