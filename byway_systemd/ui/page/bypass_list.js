@@ -111,6 +111,7 @@ async function clear(context) {
     title: "Clear the bypass list", method: "DELETE", path: "/bypass", form: "bypass",
     done: "The bypass list is empty.",
   });
+  context.store.set({ focus: { id: "bypass-text" } });
 }
 
 async function add(context, destinations) {

@@ -4,7 +4,7 @@ import { button, list, notice, refusal, table } from "./controls.js";
 import { closeDialog, openDialog } from "./dialog.js";
 import { discard } from "./drafts.js";
 import { element } from "./dom.js";
-import { formatCount } from "./format.js";
+import { formatCount, formatProblem } from "./format.js";
 import { notePending, readForm } from "./live.js";
 import { CONFIRM_SECONDS } from "./requests.js";
 
@@ -114,8 +114,14 @@ async function refuse(context, change, reply) {
     const { form } = change;
     store.update("refusals", (refusals) => ({ ...refusals, [form]: reply.problem }));
   }
-  store.set({ message: { kind: "danger", text: `${change.title}: refused. ${reply.problem.detail}` } });
+  const text = `${change.title}: refused. ${summarizeProblem(reply.problem)}`;
+  store.set({ message: { kind: "danger", text } });
   change.onRefused?.(reply.problem);
+}
+
+function summarizeProblem(problem) {
+  const count = problem.problems?.length ?? 0;
+  return count > 1 ? `${count} values are wrong.` : formatProblem(problem);
 }
 
 /** Whatever it was that has changed, the form says so until it is loaded again. */

@@ -43,9 +43,17 @@ export function formatTime(time) {
 }
 
 /**
- * @param {{detail: string, remedy: string}} problem
+ * @param {{detail: string, remedy: string, problems: ?Array}} problem
  * @returns {string} what is wrong, and what to do
  */
 export function formatProblem(problem) {
-  return problem.remedy ? `${problem.detail} (${problem.remedy})` : problem.detail;
+  const all = problem.problems?.length
+    ? problem.problems.map((one) => [place(one) + one.message, one.remedy])
+    : [[problem.detail, problem.remedy]];
+  return all.map(([text, remedy]) => (remedy ? `${text} (${remedy})` : text)).join("; ");
+}
+
+/** Where in which file; what is wrong with the request itself stands where it was typed. */
+function place({ file, line, key }) {
+  return file === "request" ? "" : `${file}:${line}: ${key}: `;
 }

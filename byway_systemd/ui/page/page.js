@@ -47,11 +47,11 @@ function shell(state, context) {
       element("h1", {}, "byway", element("span", { class: "version" }, state.status?.version ?? "")),
       statusLine(state),
     ),
-    up && tabList("main", "Settings", tabs, state.tab, choose),
     up
       ? element(
           "main",
           { key: "main" },
+          tabList("main", "Settings", tabs, state.tab, choose),
           state.access !== "write" && accessHint(state),
           tabPanel("main", state.tab, TABS[state.tab][1](state, context)),
         )
@@ -126,6 +126,11 @@ function moveFocus(store, { focus, dialog }) {
   }
 }
 
+/** What is scrolled to is not to be behind what stands at the bottom. */
+function keepClear([{ target }]) {
+  document.documentElement.style.setProperty("scroll-padding-bottom", `${target.offsetHeight}px`);
+}
+
 async function reach(store) {
   for (;;) {
     try {
@@ -142,6 +147,7 @@ async function start() {
   const context = { store };
   store.subscribe(drawer(context));
   new ResizeObserver(() => measure(store)).observe(document.body);
+  new ResizeObserver(keepClear).observe(document.getElementById("bottom"));
   const transport = await reach(store);
   const silent = (reason) => store.set({ connection: "down", downReason: reason });
   Object.assign(context, { transport, requests: createRequests(transport, silent) });

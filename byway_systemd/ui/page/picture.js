@@ -51,8 +51,8 @@ function drawing({ lines, links }, names, width) {
     return null;
   }
   const height = Math.max(lines.length, links.length) * ROW;
-  const left = Math.min(260, Math.round(width * 0.36));
-  const right = Math.min(220, Math.round(width * 0.27));
+  const left = Math.min(260, Math.max(126, Math.round(width * 0.36)));
+  const right = Math.min(220, Math.max(76, Math.round(width * 0.27)));
   const rowOf = (index, count) => ((index + 0.5) * height) / count;
   const ends = Object.fromEntries(links.map(({ id }, index) => [id, rowOf(index, links.length)]));
   const frame = { left, end: width - right };

@@ -103,7 +103,7 @@ function restLines(state, exit, vpn) {
   const lines = [{ from: "Everything else", detail: mode ?? "", ...restWay(mode, cleared, exit, vpn) }];
   if (state.settings.value?.auto_local_bypass) {
     lines.push({
-      from: "To LAN, containers", detail: "auto-local bypass", verdict: "near", to: "near",
+      from: "Near networks", detail: "auto-local bypass", verdict: "near", to: "near",
       because: "what is near stays reachable",
     });
   }
