@@ -22,10 +22,13 @@ export async function openAddApps(context) {
     refused: null,
   });
   const reply = await requests.get("/api/v1/programs");
-  changeDialog(store, reply.ok ? { found: reply.body } : { problem: reply.problem });
-  if (reply.ok) {
-    await loadIcons(context);
+  if (!reply.ok) {
+    changeDialog(store, { problem: reply.problem });
+    return;
   }
+  const tab = reply.body.desktop.length ? "desktop" : "programs"; // a server has no desktop
+  changeDialog(store, { found: reply.body, tab });
+  await loadIcons(context);
 }
 
 /** Those that are shown, one after the other: the page need not wait for them. */

@@ -53,7 +53,7 @@ function shown(state, context) {
   const { store } = context;
   const all = state.bypass.value;
   if (!all) {
-    return unread(state, "bypass");
+    return unread(state, "bypass") ?? element("p", { class: "empty" }, "Loading...");
   }
   const { search = "" } = draftOf(state, "bypass");
   const matching = all.filter((one) => one.includes(search.trim().toLowerCase()));

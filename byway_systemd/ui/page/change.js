@@ -29,6 +29,9 @@ const PRECONDITION_FAILED = 412;
  */
 export async function propose(context, change) {
   const { store } = context;
+  if (store.get().busy) { // what is clicked twice is asked for once
+    return;
+  }
   const reply = await send(context, change, { dryRun: true });
   if (!reply.ok) {
     await refuse(context, change, reply);
@@ -45,6 +48,9 @@ export async function propose(context, change) {
  * @returns {Promise<boolean>} whether it was done
  */
 export async function changeNow(context, change) {
+  if (context.store.get().busy) {
+    return false;
+  }
   const reply = await send(context, change, {});
   return finish(context, change, reply);
 }
@@ -58,10 +64,6 @@ async function applyPlan(context, change) {
 }
 
 async function send({ store, requests }, change, terms) {
-  // One after the other: what is clicked twice is asked for once.
-  if (store.get().busy) {
-    return { ok: false, status: 0, problem: { detail: "something else is being asked for" } };
-  }
   store.set({ busy: change.title, message: null });
   const etag = change.guarded && store.get()[change.form].etag;
   const reply = await requests.send(change.method, change.path, {
@@ -84,6 +86,7 @@ async function finish(context, change, reply) {
     discard(store, change.form);
   }
   store.set({ message: summarize(change, reply.body) });
+  context.settled += 1;
   notePending(store, reply.body);
   context.look();
   context.readForms();
@@ -92,6 +95,7 @@ async function finish(context, change, reply) {
 
 function summarize(change, body) {
   const failures = body.failures ?? [];
+  const waits = typeof body.unconfirmed === "number"; // the bar says so
   const missing = body.not_restored ?? [];
   if (failures.length) {
     const texts = failures.map((one) => `${one.operation} ${one.object}: ${one.reason}`);
@@ -100,7 +104,7 @@ function summarize(change, body) {
   if (missing.length) {
     return { kind: "warning", text: `${change.done} Not put back: ${missing.join("; ")}` };
   }
-  return { kind: "success", text: change.done };
+  return waits ? null : { kind: "success", text: change.done };
 }
 
 /** A refusal stands with its form; without one it is the message. */

@@ -17,10 +17,12 @@ const FORMS = {
 
 /**
  * Follow what happens, until the page is closed.
- * @param {Object} context with store, requests and transport
+ * @param {Object} context with store, requests and transport; it gets look and readForms, which
+ *   read what there is now
  */
 export function follow(context) {
   const { store } = context;
+  context.settled = 0; // how many changes were answered
   const look = sparingly(() => readStatus(context), SHORTEST_PAUSE);
   const readForms = sparingly(() => readAllForms(context), SHORTEST_PAUSE);
   context.look = look;
@@ -77,13 +79,18 @@ function leave({ store }, reason) {
   if (store.get().connection !== "down") {
     logEntry(store, "connection", `byway does not answer: ${reason}`);
   }
-  store.set({ connection: "down", downReason: reason, status: null, live: null, pending: null });
+  store.set({ connection: "down", downReason: reason, status: null, pending: null });
 }
 
-async function readStatus({ store, requests }) {
+async function readStatus(context) {
+  const { store, requests } = context;
+  const { settled } = context;
   const reply = await requests.get("/api/v1/status");
-  if (reply.ok) {
-    store.set({ status: reply.body });
+  if (!reply.ok) {
+    return;
+  }
+  store.set({ status: reply.body });
+  if (settled === context.settled) { // else it was asked for before the last change was answered
     notePending(store, reply.body);
   }
 }
@@ -111,7 +118,10 @@ export function notePending(store, body) {
 }
 
 async function readAllForms(context) {
-  await Promise.all(Object.keys(FORMS).map((name) => readForm(context, name)));
+  const { tab } = context.store.get();
+  // The bypass list may be long.
+  const names = Object.keys(FORMS).filter((name) => name !== "bypass" || tab === "bypass");
+  await Promise.all(names.map((name) => readForm(context, name)));
 }
 
 /**
@@ -127,7 +137,8 @@ export async function readForm({ store, requests }, name) {
   const before = store.get()[name];
   const after = { value: reply.ok ? reply.body : null, etag: reply.etag, problem: reply.problem };
   const { drafts } = store.get();
-  const other = before.value && JSON.stringify(before.value) !== JSON.stringify(after.value);
+  const { start } = forms[name];
+  const other = before.value && JSON.stringify(start(before.value)) !== JSON.stringify(start(after.value));
   if (other && drafts[name] && forms[name].isEdited(drafts[name], before.value)) {
     store.update("stale", (stale) => ({ ...stale, [name]: after }));
     return;
@@ -151,11 +162,9 @@ async function readCounters({ store, requests }, always = false) {
 }
 
 function note({ store }, kind, value) {
-  if (kind === "state") {
-    store.set({ live: value });
-    return;
+  if (kind !== "state") {
+    logEntry(store, kind, describe(kind, value));
   }
-  logEntry(store, kind, describe(kind, value));
 }
 
 function describe(kind, value) {

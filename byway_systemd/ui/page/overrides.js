@@ -28,7 +28,7 @@ export function overridesTab(state, context) {
   const off = writing(state);
   const edited = isEdited(state, "overrides");
   return [
-    formNotices(state, "overrides", () => takeOver(store, "overrides")),
+    formNotices(forgiven(state), "overrides", () => takeOver(store, "overrides")),
     element("p", { class: "hint", key: "hint" }, "One value per line; commas and semicolons do too."),
     element(
       "div",
@@ -78,6 +78,16 @@ function textField(state, context, field, sideLabel) {
     element("span", { class: "hint", id: `${id}-hint` }, example),
     problems.length > 0 && problemList(id, problems),
   );
+}
+
+/** A refusal that was about values which are not there any more says nothing. */
+function forgiven(state) {
+  const { fields } = state.refusals.overrides ?? {};
+  const draft = draftOf(state, "overrides");
+  const stands = (field) => standing(fields[field], draft[field]).length > 0;
+  return !fields || Object.keys(fields).some(stands)
+    ? state
+    : { ...state, refusals: { ...state.refusals, overrides: null } };
 }
 
 /** What is not there any more is not wrong any more. */

@@ -39,7 +39,10 @@ function shell(state, context) {
   }
   const tabs = Object.entries(TABS).map(([name, [text]]) => [name, text]);
   const up = state.connection === "up";
-  const choose = (tab) => context.store.set({ tab });
+  const choose = (tab) => {
+    context.store.set({ tab });
+    context.readForms();
+  };
   return [
     element(
       "header",
@@ -52,7 +55,7 @@ function shell(state, context) {
           "main",
           { key: "main" },
           tabList("main", "Settings", tabs, state.tab, choose),
-          state.access !== "write" && accessHint(state),
+          state.access === "read" && accessHint(state),
           tabPanel("main", state.tab, TABS[state.tab][1](state, context)),
         )
       : element("main", { key: "down" }, downPanel(state)),
@@ -60,7 +63,7 @@ function shell(state, context) {
 }
 
 function accessHint({ accessHint: hint }) {
-  return element("p", { class: "access", id: "access-hint", key: "access" }, "Read only. ", hint);
+  return element("p", { class: "access", id: "access-hint", key: "access" }, `Read only: ${hint}`);
 }
 
 function downPanel({ downReason }) {

@@ -42,11 +42,10 @@ export function initialState() {
   return {
     connection: "connecting", // "up", "down"
     downReason: "",
-    access: "read", // "write"
+    access: "", // "write", "read", or not known yet
     accessHint: "",
     tab: "overview",
-    live: null, // as GET /state
-    status: null,
+    status: null, // as GET /api/v1/status
     counters: null,
     mode: UNREAD,
     settings: UNREAD,
