@@ -1,14 +1,21 @@
 // Dialog: apps to list, of those that are installed or run, or by name.
 
 import { changeNow } from "./change.js";
-import { button, choice, labelled, refusal } from "./controls.js";
+import { button, choice, labelled, paragraph, refusal, searchField, select } from "./controls.js";
 import { changeDialog, closeDialog, openDialog } from "./dialog.js";
 import { element } from "./dom.js";
 import { formatCount, formatProblem } from "./format.js";
 import { tabList, tabPanel } from "./tabs.js";
 import { splitValues } from "./values.js";
 
-const TABS = [["desktop", "Installed apps"], ["programs", "Running programs"], ["typed", "By name"]];
+const TABS = [
+  ["desktop", "Installed apps"],
+  ["programs", "Running programs"],
+  ["typed", "By name"],
+];
+const KINDS =
+  "A full path, a pattern such as /opt/vendor/*/bin/app, " +
+  "or unit:, user-unit:, desktop:, flatpak: or snap: and a name";
 const MOST_SHOWN = 60;
 
 /**
@@ -19,7 +26,7 @@ export async function openAddApps(context) {
   const { store, requests } = context;
   openDialog(store, {
     kind: "apps", tab: "desktop", search: "", typed: "", chosen: {}, found: null, problem: null,
-    refused: null,
+    refused: null, profile: "default",
   });
   const reply = await requests.get("/api/v1/programs");
   if (!reply.ok) {
@@ -84,7 +91,8 @@ export function addAppsDialog(state, context) {
     title: "Add apps",
     body: [
       tabList("apps", "Where from", TABS, dialog.tab, choose),
-      tabPanel("apps", dialog.tab, dialog.tab === "typed" ? typed(store, dialog) : found(state, context)),
+      tabPanel("apps", dialog.tab, shown(state, context)),
+      profileChoice(state, store),
       dialog.refused && refusal(dialog.refused),
       element("p", { role: "status", class: "hint" }, `${formatCount(apps.length, "app")} chosen.`),
     ],
@@ -97,14 +105,31 @@ export function addAppsDialog(state, context) {
   };
 }
 
+function shown(state, context) {
+  const { dialog } = state;
+  return dialog.tab === "typed" ? typed(context.store, dialog) : found(state, context);
+}
+
+/** By which way out; most have only one. */
+function profileChoice({ status, dialog }, store) {
+  const names = (status?.profiles ?? []).map(({ name }) => name);
+  const attributes = {
+    id: "apps-profile", value: dialog.profile,
+    onchange: (event) => changeDialog(store, { profile: event.target.value }),
+  };
+  const options = names.map((name) => [name, name]);
+  return names.length > 1 && labelled("Profile", select(attributes, options));
+}
+
 function typed(store, dialog) {
   return labelled(
     "Apps, one per line",
     element("textarea", {
-      id: "apps-typed", rows: "6", spellcheck: "false", value: dialog.typed, "aria-describedby": "apps-typed-hint",
+      id: "apps-typed", rows: "6", spellcheck: "false", value: dialog.typed,
+      "aria-describedby": "apps-typed-hint",
       oninput: (event) => changeDialog(store, { typed: event.target.value, refused: null }),
     }),
-    "A full path, a pattern such as /opt/vendor/*/bin/app, or unit:, user-unit:, desktop:, flatpak: or snap: and a name",
+    KINDS,
   );
 }
 
@@ -115,25 +140,22 @@ function found(state, context) {
     return refusal(dialog.problem);
   }
   if (!dialog.found) {
-    return element("p", { class: "candidates empty" }, "Looking...");
+    return paragraph("Looking...", "candidates empty");
   }
   const all = matching(dialog, state);
-  const search = (event) => {
-    changeDialog(store, { search: event.target.value });
+  const more = all.length - MOST_SHOWN;
+  const search = (text) => {
+    changeDialog(store, { search: text });
     loadIcons(context);
   };
   return [
-    element("input", {
-      type: "search", id: "apps-search", class: "search", "aria-label": "Search", placeholder: "Search",
-      value: dialog.search, oninput: search,
-    }),
+    searchField("apps-search", "Search", dialog.search, search),
     element(
       "div",
       { class: "candidates", role: "group", "aria-label": "What can be added", tabindex: "0" },
       all.slice(0, MOST_SHOWN).map((one) => candidate(state, store, one)),
-      all.length > MOST_SHOWN &&
-        element("p", { class: "empty", key: "more" }, `${all.length - MOST_SHOWN} more: search to see them.`),
-      !all.length && element("p", { class: "empty", key: "none" }, "Nothing that is not listed yet."),
+      more > 0 && paragraph(`${more} more: search to see them.`, "empty"),
+      !all.length && paragraph("Nothing that is not listed yet.", "empty"),
     ),
   ];
 }
@@ -163,12 +185,13 @@ function image(source) {
 
 async function add(context, apps) {
   const { store } = context;
+  const { profile } = store.get().dialog;
   let refused = null;
   const done = await changeNow(context, {
     title: "Add apps",
     method: "POST",
     path: "/api/v1/apps",
-    body: apps,
+    body: profile === "default" ? apps : { app: apps, profile },
     done: `${formatCount(apps.length, "app is", "apps are")} listed.`,
     onRefused: (problem) => {
       const index = /\[(\d+)\]/.exec(problem.key)?.[1];

@@ -2,7 +2,7 @@
 
 import { openAddApps } from "./add_apps.js";
 import { changeNow } from "./change.js";
-import { badge, button, table, writing } from "./controls.js";
+import { badge, button, paragraph, table, writing } from "./controls.js";
 import { element } from "./dom.js";
 import { explainForm } from "./explain.js";
 import { formatBytes, formatCount } from "./format.js";
@@ -27,6 +27,7 @@ export function appsTab(state, context) {
         }),
       ),
       appTable(state, context),
+      placementLine(state.status.placement),
     ),
     card("Processes in byway's slices", processTable(state.status.processes ?? [])),
     card("Explain", explainForm(state, context)),
@@ -34,13 +35,15 @@ export function appsTab(state, context) {
 }
 
 function appTable(state, context) {
+  const processes = state.status.processes ?? [];
+  const placements = new Map(processes.map(({ pid, placement }) => [pid, placement]));
   const rows = (state.status.apps ?? []).map((app) => ({
     key: `${app.profile} ${app.app}`,
     cells: [
       element("code", {}, app.app),
       app.profile,
       badge(stateKind(app.state), app.state),
-      pids(app.pids),
+      pids(app.pids, placements),
       sent(state.counters, app.app),
       button("Remove", () => remove(context, app.app), {
         "aria-label": `Remove ${app.app}`, ...writing(state),
@@ -48,7 +51,8 @@ function appTable(state, context) {
     ],
   }));
   const heads = ["App", "Profile", "State", "Processes", "Bytes by link", ""];
-  return table("Listed apps", heads, rows, "No app is listed. What is listed goes by the direct link.");
+  const empty = "No app is listed. What is listed goes by the direct link.";
+  return table("Listed apps", heads, rows, empty);
 }
 
 function stateKind(text) {
@@ -58,11 +62,18 @@ function stateKind(text) {
   return text.startsWith("running") ? "success" : "info";
 }
 
-function pids(all) {
+function pids(all, placements) {
   const more = all.length - MOST_PIDS;
-  return all.length
-    ? all.slice(0, MOST_PIDS).join(", ") + (more > 0 ? ` and ${more} more` : "")
-    : "–";
+  const describe = (pid) => `${pid} (${placements.get(pid) ?? "not placed"})`;
+  const shown = all.slice(0, MOST_PIDS).map(describe);
+  return all.length ? shown.join(", ") + (more > 0 ? ` and ${more} more` : "") : "–";
+}
+
+/** By what programs are caught when they start. */
+function placementLine(placement = {}) {
+  const parts = Object.entries(placement).map(([name, text]) => `${name} ${text}`);
+  const text = parts.join(", ").replaceAll("_", " ");
+  return paragraph(`How programs are caught: ${text}.`, "hint");
 }
 
 function sent(counters, app) {

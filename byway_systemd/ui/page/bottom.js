@@ -1,4 +1,4 @@
-// What stands at the bottom of the window, over all: what waits to be kept, and what came of things.
+// At the bottom of the window: what waits to be kept, and what came of the last thing done.
 
 import { button, writing } from "./controls.js";
 import { element } from "./dom.js";
@@ -41,7 +41,9 @@ function confirmBar(state, context) {
       button("Keep these changes", () => settle(context, "confirm"), {
         kind: "primary", id: "keep", ...writing(state),
       }),
-      button("Take back", () => settle(context, "rollback"), { id: "take-back", ...writing(state) }),
+      button("Take back", () => settle(context, "rollback"), {
+        id: "take-back", ...writing(state),
+      }),
     ),
   );
 }

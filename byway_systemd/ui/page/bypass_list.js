@@ -1,7 +1,9 @@
 // Tab: destinations that never use the VPN.
 
 import { changeNow } from "./change.js";
-import { button, labelled, notice, refusal, table, writing } from "./controls.js";
+import {
+  button, labelled, notice, paragraph, refusal, searchField, table, writing,
+} from "./controls.js";
 import { closeDialog, openDialog } from "./dialog.js";
 import { draftOf, type } from "./drafts.js";
 import { element } from "./dom.js";
@@ -17,7 +19,10 @@ const MOST_SHOWN = 200;
  * @returns {Array}
  */
 export function bypassTab(state, context) {
-  return [card("Add destinations", addForm(state, context)), card("Bypass list", shown(state, context))];
+  return [
+    card("Add destinations", addForm(state, context)),
+    card("Bypass list", shown(state, context)),
+  ];
 }
 
 function addForm(state, context) {
@@ -44,7 +49,8 @@ function addForm(state, context) {
     ),
     refusal(wrong),
     button("Add", null, {
-      type: "submit", kind: "primary", id: "bypass-add", ...off, disabled: off.disabled || !text.trim(),
+      type: "submit", kind: "primary", id: "bypass-add", ...off,
+      disabled: off.disabled || !text.trim(),
     }),
   );
 }
@@ -53,34 +59,34 @@ function shown(state, context) {
   const { store } = context;
   const all = state.bypass.value;
   if (!all) {
-    return unread(state, "bypass") ?? element("p", { class: "empty" }, "Loading...");
+    return unread(state, "bypass") ?? paragraph("Loading...", "empty");
   }
   const { search = "" } = draftOf(state, "bypass");
+  const off = writing(state);
   const matching = all.filter((one) => one.includes(search.trim().toLowerCase()));
   const rows = matching.slice(0, MOST_SHOWN).map((one) => ({
     key: one,
     cells: [
       element("code", {}, one),
-      button("Remove", () => remove(context, one), { "aria-label": `Remove ${one}`, ...writing(state) }),
+      button("Remove", () => remove(context, one), { "aria-label": `Remove ${one}`, ...off }),
     ],
   }));
   const more = matching.length - rows.length;
-  const off = writing(state);
+  const count = formatCount(all.length, "destination");
+  const none = all.length ? "Nothing matches." : "Nothing is listed.";
   return [
     element(
       "div",
       { class: "actions" },
-      element("input", {
-        type: "search", id: "bypass-search", class: "search", "aria-label": "Search the bypass list",
-        placeholder: "Search", value: search,
-        oninput: (event) => type(store, "bypass", { search: event.target.value }),
-      }),
+      searchField("bypass-search", "Search the bypass list", search, (typed) =>
+        type(store, "bypass", { search: typed }),
+      ),
       button("Clear...", () => openDialog(store, { kind: "clear" }), {
         kind: "danger", id: "bypass-clear", ...off, disabled: off.disabled || !all.length,
       }),
-      element("span", { class: "hint", role: "status" }, `${formatCount(all.length, "destination")} listed.`),
+      element("span", { class: "hint", role: "status" }, `${count} listed.`),
     ),
-    table("Bypass list", ["Destination", ""], rows, all.length ? "Nothing matches." : "Nothing is listed."),
+    table("Bypass list", ["Destination", ""], rows, none),
     more > 0 && notice("info", `${more} more`, " Search to see them."),
   ];
 }
@@ -92,11 +98,11 @@ function shown(state, context) {
  * @returns {{title: string, body: Array, actions: Array}}
  */
 export function clearDialog(state, context) {
-  const count = state.bypass.value?.length ?? 0;
+  const count = formatCount(state.bypass.value?.length ?? 0, "destination");
   return {
     title: "Clear the bypass list?",
     body: [
-      element("p", {}, `${formatCount(count, "destination")} will go the way of the mode again, for good.`),
+      paragraph(`${count} will go the way of the mode again, for good.`),
     ],
     actions: [
       button("Clear the list", () => clear(context), { kind: "danger", id: "clear-list" }),

@@ -1,6 +1,6 @@
 // How anything is changed: the plan first, then for a minute, then for good.
 
-import { button, list, notice, refusal, table } from "./controls.js";
+import { button, list, notice, paragraph, refusal, table } from "./controls.js";
 import { closeDialog, openDialog } from "./dialog.js";
 import { discard } from "./drafts.js";
 import { element } from "./dom.js";
@@ -9,6 +9,10 @@ import { notePending, readForm } from "./live.js";
 import { CONFIRM_SECONDS } from "./requests.js";
 
 const PRECONDITION_FAILED = 412;
+const ONLY_WRITTEN = "The system is as it would be; only the configuration is written.";
+const TAKEN_BACK =
+  `It is applied for ${CONFIRM_SECONDS} seconds, ` +
+  "and taken back by byway itself unless you keep it.";
 
 /**
  * @typedef {Object} Change
@@ -160,14 +164,10 @@ export function planDialog(state, context) {
     body: [
       warnings.length && notice("warning", formatCount(warnings.length, "warning"), list(warnings)),
       plan.length
-        ? element("p", {}, `${formatCount(plan.length, "step")} in the system:`)
-        : notice("info", "Nothing to do", element("p", {}, "The system is as it would be; only the configuration is written.")),
+        ? paragraph(`${formatCount(plan.length, "step")} in the system:`)
+        : notice("info", "Nothing to do", paragraph(ONLY_WRITTEN)),
       plan.length > 0 && planTable(plan),
-      element(
-        "p",
-        { class: "hint" },
-        `It is applied for ${CONFIRM_SECONDS} seconds, and taken back by byway itself unless you keep it.`,
-      ),
+      paragraph(TAKEN_BACK, "hint"),
     ],
     actions: [
       button("Apply", () => applyPlan(context, change), {
@@ -203,7 +203,7 @@ export function formNotices(state, form, load) {
       notice(
         "warning",
         "Somebody else has changed the configuration since this was loaded",
-        element("p", {}, "What you typed is kept when it is loaded again."),
+        paragraph("What you typed is kept when it is loaded again."),
         button("Load again", load, { id: `${form}-load` }),
       ),
     refusal(state.refusals[form]),

@@ -87,7 +87,7 @@ export function select(attributes, options) {
  */
 export function table(caption, heads, rows, empty = "None.") {
   if (!rows.length) {
-    return element("p", { class: "empty", key: caption }, empty);
+    return paragraph(empty, "empty");
   }
   return element(
     "table",
@@ -141,6 +141,31 @@ export function refusal(problem) {
  */
 export function list(texts) {
   return element("ul", { class: "plain" }, texts.map((text) => element("li", { key: text }, text)));
+}
+
+/**
+ * A field to search a list with.
+ * @param {string} id
+ * @param {string} label
+ * @param {string} value
+ * @param {function(string): void} search called with what is typed
+ * @returns {Element}
+ */
+export function searchField(id, label, value, search) {
+  return element("input", {
+    type: "search", id, class: "search", "aria-label": label, placeholder: "Search", value,
+    oninput: (event) => search(event.target.value),
+  });
+}
+
+/**
+ * A paragraph: plain, a hint, or what stands where there is nothing.
+ * @param {string} text
+ * @param {string} [kind] hint or empty
+ * @returns {Element}
+ */
+export function paragraph(text, kind) {
+  return element("p", { class: kind, key: kind && text }, text);
 }
 
 /**

@@ -1,6 +1,6 @@
 // Dialog: what there is on this machine that the overrides could list. It only fills the fields.
 
-import { button, choice, notice, refusal } from "./controls.js";
+import { button, choice, notice, paragraph, refusal, searchField } from "./controls.js";
 import { changeDialog, closeDialog, openDialog } from "./dialog.js";
 import { draftOf, SIDES, type } from "./drafts.js";
 import { element } from "./dom.js";
@@ -52,9 +52,13 @@ export function detectedDialog(state, context) {
   return {
     title: "Add detected",
     body: [
-      element("p", { class: "hint" }, "This only fills the fields. Nothing changes until Apply overrides."),
+      paragraph("This only fills the fields. Nothing changes until Apply overrides.", "hint"),
       sideChoice(store, dialog),
-      element("div", { class: "actions" }, (dialog.found?.presets ?? []).map((one) => preset(store, dialog, one))),
+      element(
+        "div",
+        { class: "actions" },
+        (dialog.found?.presets ?? []).map((one) => preset(store, dialog, one)),
+      ),
       tabList("detected", "Kinds", TABS, dialog.tab, (tab) => changeDialog(store, { tab })),
       tabPanel("detected", dialog.tab, found(store, dialog)),
       element("p", { role: "status", class: "hint" }, `${formatCount(count, "value")} chosen.`),
@@ -103,23 +107,22 @@ function found(store, dialog) {
     return refusal(dialog.problem);
   }
   if (!dialog.found) {
-    return element("p", { class: "candidates empty" }, "Looking...");
+    return paragraph("Looking...", "candidates empty");
   }
   const wanted = dialog.search.toLowerCase();
   const all = candidatesOf(dialog.found, dialog.tab);
   const matching = all.filter(([value, what]) => `${value} ${what}`.toLowerCase().includes(wanted));
   return [
-    element("input", {
-      type: "search", id: "detected-search", class: "search", "aria-label": "Search", placeholder: "Search",
-      value: dialog.search, oninput: (event) => changeDialog(store, { search: event.target.value }),
-    }),
+    searchField("detected-search", "Search", dialog.search, (search) =>
+      changeDialog(store, { search }),
+    ),
     element(
       "div",
       { class: "candidates", role: "group", "aria-label": "What was detected", tabindex: "0" },
       matching.slice(0, MOST_SHOWN).map(([value, what]) => candidate(store, dialog, value, what)),
       matching.length > MOST_SHOWN &&
         notice("info", `${matching.length - MOST_SHOWN} more`, " Search to see them."),
-      !matching.length && element("p", { class: "empty" }, all.length ? "Nothing matches." : "None was found."),
+      !matching.length && paragraph(all.length ? "Nothing matches." : "None was found.", "empty"),
     ),
   ];
 }

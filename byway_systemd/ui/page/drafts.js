@@ -37,8 +37,8 @@ export const forms = {
     merge: (draft, base, theirs) =>
       Object.fromEntries(
         FIELDS.map((field) => {
-          const mine = splitValues(draft[field]);
-          return [field, mergeValues(valuesAt(base, field), mine, valuesAt(theirs, field)).join("\n")];
+          const [before, now] = [valuesAt(base, field), valuesAt(theirs, field)];
+          return [field, mergeValues(before, splitValues(draft[field]), now).join("\n")];
         }),
       ),
   },

@@ -1,6 +1,6 @@
 // Tab: what has happened since the page was opened, newest first.
 
-import { badge, button, labelled, select } from "./controls.js";
+import { badge, button, labelled, paragraph, select } from "./controls.js";
 import { element } from "./dom.js";
 import { formatCount, formatTime } from "./format.js";
 import { card } from "./traffic.js";
@@ -33,14 +33,19 @@ export function logTab(state, { store }) {
         "div",
         { class: "line" },
         labelled("Kind", select({ id: "log-kind", value: kind, onchange: choose }, KINDS)),
-        button("Empty the log", () => store.set({ log: [] }), { id: "log-empty", disabled: !state.log.length }),
-        element("span", { class: "hint" }, `${formatCount(entries.length, "event")}, the last 500 at most`),
+        button("Empty the log", () => store.set({ log: [] }), {
+          id: "log-empty", disabled: !state.log.length,
+        }),
+        paragraph(`${formatCount(entries.length, "event")}, the last 500 at most`, "hint"),
       ),
       element(
         "div",
-        { role: "log", class: "log", id: "log", "aria-label": "Events, newest first", tabindex: "0" },
+        {
+          role: "log", class: "log", id: "log", "aria-label": "Events, newest first",
+          tabindex: "0",
+        },
         entries.map(entryLine),
-        !entries.length && element("p", { class: "empty", key: "none" }, "Nothing has happened since the page was opened."),
+        !entries.length && paragraph("Nothing has happened since the page was opened.", "empty"),
       ),
     ),
   ];

@@ -1,6 +1,6 @@
 // Where a process, a unit or an address goes, and why.
 
-import { badge, button, labelled, refusal, select } from "./controls.js";
+import { badge, button, labelled, paragraph, refusal, select } from "./controls.js";
 import { element } from "./dom.js";
 
 const KINDS = {
@@ -38,7 +38,10 @@ export function explainForm(state, context) {
       labelled(
         "What",
         select(
-          { id: "explain-kind", value: asked.kind, onchange: (event) => set({ kind: event.target.value }) },
+          {
+            id: "explain-kind", value: asked.kind,
+            onchange: (event) => set({ kind: event.target.value }),
+          },
           kinds,
         ),
       ),
@@ -68,11 +71,11 @@ function answer(reply) {
   const places = cgroup ? [cgroup] : (cgroups ?? []);
   return [
     element("p", {}, "It goes ", badge(kind, words), ", because ", because, "."),
-    profile && element("p", {}, `Profile: ${profile}.`),
-    placement && element("p", {}, `Placed by: ${placement}.`),
+    profile && paragraph(`Profile: ${profile}.`),
+    placement && paragraph(`Placed by: ${placement}.`),
     places.length > 0 && element("p", {}, "Cgroup: ", element("code", {}, places.join(", "))),
     change &&
-      element("p", {}, `About to change: ${change.operation} ${change.object}, because it ${change.because}.`),
+      paragraph(`About to change: ${change.operation} ${change.object} (${change.because}).`),
   ];
 }
 

@@ -79,7 +79,7 @@ function leave({ store }, reason) {
   if (store.get().connection !== "down") {
     logEntry(store, "connection", `byway does not answer: ${reason}`);
   }
-  store.set({ connection: "down", downReason: reason, status: null, pending: null });
+  store.set({ connection: "down", downReason: reason, status: null, pending: null, message: null });
 }
 
 async function readStatus(context) {
@@ -137,8 +137,8 @@ export async function readForm({ store, requests }, name) {
   const before = store.get()[name];
   const after = { value: reply.ok ? reply.body : null, etag: reply.etag, problem: reply.problem };
   const { drafts } = store.get();
-  const { start } = forms[name];
-  const other = before.value && JSON.stringify(start(before.value)) !== JSON.stringify(start(after.value));
+  const draftText = ({ value }) => JSON.stringify(forms[name].start(value));
+  const other = before.value && draftText(before) !== draftText(after);
   if (other && drafts[name] && forms[name].isEdited(drafts[name], before.value)) {
     store.update("stale", (stale) => ({ ...stale, [name]: after }));
     return;

@@ -1,7 +1,7 @@
 // Tab: what goes its own way, whatever the mode.
 
 import { formNotices, propose } from "./change.js";
-import { button, writing } from "./controls.js";
+import { button, paragraph, writing } from "./controls.js";
 import { openDetected } from "./detected.js";
 import { discard, draftOf, FIELDS, isEdited, SIDES, takeOver, type } from "./drafts.js";
 import { element } from "./dom.js";
@@ -29,7 +29,7 @@ export function overridesTab(state, context) {
   const edited = isEdited(state, "overrides");
   return [
     formNotices(forgiven(state), "overrides", () => takeOver(store, "overrides")),
-    element("p", { class: "hint", key: "hint" }, "One value per line; commas and semicolons do too."),
+    paragraph("One value per line; commas and semicolons do too.", "hint"),
     element(
       "div",
       { class: "columns", key: "columns" },
@@ -43,14 +43,19 @@ export function overridesTab(state, context) {
       }),
       button("Add detected...", () => openDetected(context), { id: "add-detected", ...off }),
       button("Discard", () => discard(store, "overrides"), { disabled: !edited }),
-      element("span", { class: "hint" }, edited ? "Edited; nothing changes until it is applied." : ""),
+      edited && paragraph("Edited; nothing changes until it is applied.", "hint"),
     ),
   ];
 }
 
 function column(state, context, side) {
   const { label, fields } = SIDES[side];
-  return card(label, fields.map((field) => textField(state, context, `${side}.${field}`, label)));
+  const note = "Destinations that never use the VPN are in the bypass list.";
+  return card(
+    label,
+    fields.map((field) => textField(state, context, `${side}.${field}`, label)),
+    !fields.includes("destinations") && paragraph(note, "hint"),
+  );
 }
 
 function textField(state, context, field, sideLabel) {

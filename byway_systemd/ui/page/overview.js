@@ -1,6 +1,6 @@
 // Tab: where traffic goes now, by which links, and what is wrong.
 
-import { badge, list, notice, table } from "./controls.js";
+import { badge, list, notice, paragraph, table } from "./controls.js";
 import { element } from "./dom.js";
 import { formatBytes, formatCount } from "./format.js";
 import { picture } from "./picture.js";
@@ -54,11 +54,11 @@ function warnings(status) {
   const all = [...(status.warnings ?? []), ...(status.traffic?.cgroup_warnings ?? [])];
   const found = [...new Set(all)];
   if (!problems.length && !failures.length && !found.length) {
-    return element("p", { class: "empty" }, "None.");
+    return paragraph("None.", "empty");
   }
   return [
     problems.length > 0 &&
-      notice("danger", "The configuration is refused; the last good one stays in force", list(problems)),
+      notice("danger", "The configuration is refused; the last good one stays", list(problems)),
     failures.length > 0 && notice("danger", "What could not be done", list(failures)),
     found.length > 0 && notice("warning", formatCount(found.length, "warning"), list(found)),
   ];

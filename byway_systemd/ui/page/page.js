@@ -40,14 +40,14 @@ function shell(state, context) {
   const tabs = Object.entries(TABS).map(([name, [text]]) => [name, text]);
   const up = state.connection === "up";
   const choose = (tab) => {
-    context.store.set({ tab });
+    context.store.set({ tab, message: null });
     context.readForms();
   };
   return [
     element(
       "header",
       { class: "top", key: "top" },
-      element("h1", {}, "byway", element("span", { class: "version" }, state.status?.version ?? "")),
+      element("h1", {}, "byway", element("span", { class: "version" }, state.status?.version)),
       statusLine(state),
     ),
     up

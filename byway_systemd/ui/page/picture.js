@@ -92,24 +92,26 @@ function drawLine({ verdict, to, from }, y, endY, { left, end }) {
   }
   const bend = Math.round((end - left) / 2);
   const start = left + Math.min(70, bend);
-  const path = `M${left} ${y} H${start} C${start + bend / 2} ${y} ${end - bend / 2} ${endY} ${end} ${endY}`;
+  const curve = `C${start + bend / 2} ${y} ${end - bend / 2} ${endY} ${end} ${endY}`;
+  const tip = `M${end - 8} ${endY - 5} L${end - 1} ${endY} L${end - 8} ${endY + 5}`;
   return element(
     "g",
     { class: `line-of ${verdict}`, key: `line ${from}` },
-    element("path", { d: path }),
-    element("path", { d: `M${end - 8} ${endY - 5} L${end - 1} ${endY} L${end - 8} ${endY + 5}`, class: "tip" }),
+    element("path", { d: `M${left} ${y} H${start} ${curve}` }),
+    element("path", { d: tip, class: "tip" }),
     label,
   );
 }
 
 function drawNode(x, y, width, name, detail) {
   const small = fit(detail, width - 16, SMALL_LETTER);
+  const big = fit(name, width - 16, LETTER);
   return element(
     "g",
     { class: "node", key: `node ${x} ${name}` },
     element("title", {}, detail ? `${name}: ${detail}` : name),
     element("rect", { x: x + 0.5, y: y - NODE / 2, width: width - 1, height: NODE, rx: 6 }),
-    element("text", { class: "name", x: x + 8, y: small ? y - 3 : y + 5 }, fit(name, width - 16, LETTER)),
+    element("text", { class: "name", x: x + 8, y: small ? y - 3 : y + 5 }, big),
     small && element("text", { class: "small", x: x + 8, y: y + 13 }, small),
   );
 }

@@ -27,7 +27,8 @@ export function pictureModel(state) {
     ...restLines(state, exits.default, vpn),
   ];
   const used = new Set(lines.map(({ to }) => to));
-  return { lines, links: linksOf(state, exits, vpn).filter(({ id }) => used.has(id) || id !== "main") };
+  const links = linksOf(state, exits, vpn);
+  return { lines, links: links.filter(({ id }) => used.has(id) || !["main", "near"].includes(id)) };
 }
 
 /** The VPN's link as the status has it, else the first tunnel that there is. */
@@ -86,21 +87,24 @@ function forcedLines(status, exit, vpn) {
   const { destinations, ...direct } = sides.force_direct;
   return [
     total(direct) && {
-      from: "Force Direct", detail: describeCounts(direct), ...byExit(exit, vpn, "it is forced direct"),
+      from: "Force Direct", detail: describeCounts(direct),
+      ...byExit(exit, vpn, "it is forced direct"),
     },
     destinations && {
       from: "Bypass list", detail: formatCount(destinations, "destination"),
       ...byExit(exit, vpn, "it never uses the VPN"),
     },
     total(sides.force_vpn) && {
-      from: "Force VPN", detail: describeCounts(sides.force_vpn), ...byVpn(exit, vpn, "it is forced to the VPN"),
+      from: "Force VPN", detail: describeCounts(sides.force_vpn),
+      ...byVpn(exit, vpn, "it is forced to the VPN"),
     },
   ].filter(Boolean);
 }
 
 function restLines(state, exit, vpn) {
   const { mode, routes_cleared: cleared } = state.status.traffic ?? {};
-  const lines = [{ from: "Everything else", detail: mode ?? "", ...restWay(mode, cleared, exit, vpn) }];
+  const way = restWay(mode, cleared, exit, vpn);
+  const lines = [{ from: "Everything else", detail: mode ?? "", ...way }];
   if (state.settings.value?.auto_local_bypass) {
     lines.push({
       from: "Near networks", detail: "auto-local bypass", verdict: "near", to: "near",
@@ -113,8 +117,8 @@ function restLines(state, exit, vpn) {
 function restWay(mode, cleared, exit, vpn) {
   const because = `the mode is ${mode}`;
   if (cleared || !mode || mode === "bypass") {
-    const why = cleared ? "the routes are cleared" : because;
-    return { verdict: "main", to: vpn.up ? "vpn" : "main", because: `${why}: the main table decides` };
+    const why = `${cleared ? "the routes are cleared" : because}: the main table decides`;
+    return { verdict: "main", to: vpn.up ? "vpn" : "main", because: why };
   }
   return mode === "full_tunnel" ? byVpn(exit, vpn, because) : byExit(exit, vpn, because);
 }

@@ -16,7 +16,8 @@ export const CONFIRM_SECONDS = 60;
  * Wrap a transport.
  * @param {Object} transport as transport.js has it
  * @param {function(string): void} onSilence called with the reason when byway does not answer
- * @returns {{get: function(string): Promise<Reply>, send: function(string, string, Object): Promise<Reply>}}
+ * @returns {{get: function(string): Promise<Reply>,
+ *   send: function(string, string, Object): Promise<Reply>}}
  */
 export function createRequests(transport, onSilence) {
   async function ask(method, path, options) {
@@ -24,8 +25,8 @@ export function createRequests(transport, onSilence) {
       return present(await transport.request(method, path, options));
     } catch (error) {
       onSilence(error.message);
-      const remedy = "it is tried again by itself";
-      return { ok: false, status: 0, etag: "", body: null, problem: problem(error.message, remedy) };
+      const silence = problem(error.message, "it is tried again by itself");
+      return { ok: false, status: 0, etag: "", body: null, problem: silence };
     }
   }
   return {

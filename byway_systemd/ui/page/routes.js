@@ -1,10 +1,17 @@
 // Tab: try the mode; take byway's routes out of the kernel, and put them back.
 
 import { propose } from "./change.js";
-import { badge, button, notice, refusal, table, writing } from "./controls.js";
+import { badge, button, notice, paragraph, refusal, table, writing } from "./controls.js";
 import { element } from "./dom.js";
 import { formatCount } from "./format.js";
 import { card } from "./traffic.js";
+
+const CLEARED =
+  "The routes are cleared: the main table leads all, and what is listed leaves by its own link " +
+  "or not at all, until they are restored or until the next boot.";
+const CLEARING =
+  "Clearing saves byway's routes and rules and takes them out of the kernel " +
+  "until they are restored, or until the next boot.";
 
 /**
  * @param {Object} state
@@ -52,9 +59,10 @@ function verdict(reply) {
   const { passed, results, mode } = reply.body;
   const wrong = results.filter((one) => !one.passed).length;
   const text = passed
-    ? `Mode ${mode}: all ${formatCount(results.length, "canary goes its way", "canaries go their way")}.`
+    ? `Mode ${mode}: each of ${formatCount(results.length, "canary", "canaries")} goes its way.`
     : `Mode ${mode}: ${formatCount(wrong, "canary goes", "canaries go")} astray.`;
-  return notice(passed ? "success" : "danger", passed ? "Passed" : "Failed", element("p", {}, text));
+  const [kind, title] = passed ? ["success", "Passed"] : ["danger", "Failed"];
+  return notice(kind, title, paragraph(text));
 }
 
 function canaries({ results, skipped }) {
@@ -104,23 +112,20 @@ async function test({ store, requests }) {
 function cache(state, context) {
   const cleared = Boolean(state.status.traffic?.routes_cleared);
   const off = writing(state);
-  const change = (title, verb, done) =>
-    propose(context, { title, method: "POST", path: `/api/v1/traffic/routes/${verb}`, done });
+  const change = (verb, done) =>
+    propose(context, {
+      title: verb === "clear" ? "Clear routes" : "Restore cached routes", method: "POST",
+      path: `/api/v1/traffic/routes/${verb}`, done,
+    });
   return [
-    element(
-      "p",
-      {},
-      cleared
-        ? "The routes are cleared: the main table leads all, and what is listed leaves by its own link or not at all, until they are restored or until the next boot."
-        : "Clearing saves byway's routes and rules and takes them out of the kernel until they are restored, or until the next boot.",
-    ),
+    paragraph(cleared ? CLEARED : CLEARING),
     element(
       "div",
       { class: "actions" },
-      button("Clear routes (save cache)", () => change("Clear routes", "clear", "The routes are saved and cleared."), {
+      button("Clear routes (save cache)", () => change("clear", "The routes are cleared."), {
         kind: "danger", id: "clear-routes", ...off, disabled: off.disabled || cleared,
       }),
-      button("Restore cached routes", () => change("Restore cached routes", "restore", "The routes are restored."), {
+      button("Restore cached routes", () => change("restore", "The routes are restored."), {
         id: "restore-routes", ...off, disabled: off.disabled || !cleared,
       }),
     ),

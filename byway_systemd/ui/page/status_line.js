@@ -72,5 +72,6 @@ export function spokenStatus(state) {
   const { in_sync: inSyncNow, traffic, warnings, config_problems: problems } = state.status;
   const sync = inSyncNow ? "In sync" : "Not in sync";
   const count = formatCount((warnings ?? []).length + (problems ?? []).length, "warning");
-  return `${sync}. Mode ${traffic?.mode}, in force: ${traffic?.applied_mode ?? "not yet"}. ${count}.`;
+  const applied = traffic?.applied_mode ?? "not yet";
+  return `${sync}. Mode ${traffic?.mode}, in force: ${applied}. ${count}.`;
 }

@@ -12,9 +12,8 @@ import { formatProblem, MODES } from "./format.js";
  * @returns {Array}
  */
 export function trafficTab(state, context) {
-  return [
-    element("div", { class: "columns", key: "columns" }, modeForm(state, context), settingsForm(state, context)),
-  ];
+  const forms = [modeForm(state, context), settingsForm(state, context)];
+  return [element("div", { class: "columns", key: "columns" }, forms)];
 }
 
 /**
@@ -91,8 +90,8 @@ function settingsForm(state, context) {
       "fieldset",
       { disabled: off.disabled, "aria-describedby": off["aria-describedby"] },
       element("legend", {}, "Preferred interfaces"),
-      linkChoice(state, draft, set, "interface", "Direct link", "auto: the best link that is not a VPN"),
-      linkChoice(state, draft, set, "vpn_interface", "VPN link", "auto: the tunnel that has the default route"),
+      linkChoice(state, draft, set, "interface"),
+      linkChoice(state, draft, set, "vpn_interface"),
     ),
     element(
       "fieldset",
@@ -115,8 +114,13 @@ function settingsForm(state, context) {
   );
 }
 
-function linkChoice(state, draft, set, name, label, hint) {
-  const wanted = name === "interface" ? "uplink" : "tunnel";
+const LINKS = {
+  interface: ["Direct link", "uplink", "auto: the best link that is not a VPN"],
+  vpn_interface: ["VPN link", "tunnel", "auto: the tunnel that there is"],
+};
+
+function linkChoice(state, draft, set, name) {
+  const [label, wanted, hint] = LINKS[name];
   const links = state.settings.value.interfaces;
   const first = links.filter((link) => link.kind === wanted);
   const rest = links.filter((link) => link.kind !== wanted);
@@ -137,7 +141,7 @@ function linkChoice(state, draft, set, name, label, hint) {
 function downChoice(draft, set, off) {
   const meanings = {
     block: ["Block it", "What is for the VPN goes nowhere until the VPN is back."],
-    direct: ["Let it go direct", "What is for the VPN leaves by the direct link, seen by all on it."],
+    direct: ["Let it go direct", "What is for the VPN leaves by the direct link."],
   };
   return element(
     "fieldset",
