@@ -162,7 +162,8 @@ export function planDialog(state, context) {
   return {
     title: change.title,
     body: [
-      warnings.length && notice("warning", formatCount(warnings.length, "warning"), list(warnings)),
+      warnings.length > 0 &&
+        notice("warning", formatCount(warnings.length, "warning"), list(warnings)),
       plan.length
         ? paragraph(`${formatCount(plan.length, "step")} in the system:`)
         : notice("info", "Nothing to do", paragraph(ONLY_WRITTEN)),

@@ -73,7 +73,8 @@ function drawing({ lines, links }, names, width) {
 }
 
 function sentence(line, names) {
-  const way = line.to ? `${WORDS[line.verdict]}, by ${names[line.to]}` : "blocked";
+  const isNamed = line.to && line.verdict !== "near";
+  const way = WORDS[line.verdict] + (isNamed ? `, by ${names[line.to]}` : "");
   return `${line.from}: ${way}.`;
 }
 
