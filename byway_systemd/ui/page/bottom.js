@@ -2,7 +2,10 @@
 
 import { button, writing } from "./controls.js";
 import { element } from "./dom.js";
+import { formatProblem } from "./format.js";
 import { notePending } from "./live.js";
+
+const CONFLICT = 409;
 
 /**
  * @param {Object} state
@@ -71,7 +74,10 @@ async function settle(context, verb) {
     store.set({ pending: null, message: { kind: "success", text: DONE[verb] } });
     notePending(store, reply.body);
   } else {
-    store.set({ message: { kind: "danger", text: reply.problem.detail } });
+    store.set({ message: { kind: "danger", text: formatProblem(reply.problem) } });
+    if (reply.status === CONFLICT) { // nothing waits any more
+      store.set({ pending: null });
+    }
   }
   store.set({ focus: { id: `main-tab-${store.get().tab}` } });
   context.look();

@@ -6,6 +6,7 @@ const SHORTEST_PAUSE = 500; // between two looks at the status, in milliseconds
 const COUNTERS_PAUSE = 2000;
 const RETRY_PAUSE = 2000; // one request may fail while the events go on
 const PENDING_PAUSE = 5000; // somebody else may keep a change, or take it back
+const ROUNDING = 1500; // byway tells whole seconds
 const MOST_LOGGED = 500;
 const OF_COUNTERS = new Set(["overview", "apps"]);
 const FORMS = {
@@ -106,15 +107,21 @@ export function notePending(store, body) {
   }
   const { pending } = store.get();
   if (body.unconfirmed === null) {
-    if (pending) {
-      store.set({ pending: null });
+    if (pending && Date.now() > pending.deadline - ROUNDING) {
+      expire(store);
     }
+    store.set({ pending: null });
     return;
   }
   const deadline = Date.now() + body.unconfirmed * 1000;
-  if (!pending || Math.abs(pending.deadline - deadline) > 1500) {
+  if (!pending || Math.abs(pending.deadline - deadline) > ROUNDING) {
     store.set({ pending: { deadline }, now: Date.now() });
   }
+}
+
+function expire(store) {
+  const text = "Not kept in time: byway has taken the changes back.";
+  store.set({ pending: null, message: { kind: "warning", text } });
 }
 
 async function readAllForms(context) {
@@ -196,9 +203,8 @@ function tick({ store, look, readForms }) {
     return;
   }
   store.set({ now: Date.now() });
-  if (Date.now() > pending.deadline + 1000) {
-    const text = "Not kept in time: byway has taken the changes back.";
-    store.set({ pending: null, message: { kind: "warning", text } });
+  if (Date.now() > pending.deadline + ROUNDING) {
+    expire(store);
     look();
     readForms();
   }
