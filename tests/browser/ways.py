@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from playwright.sync_api import expect
 
@@ -54,8 +54,11 @@ class View:
         """What shows the settings page now: Cockpit loads it anew when one's rights change."""
         if self.way == "loopback":
             return self.page.main_frame
-        until(self._frames, "Cockpit does not show the page")
-        return self._frames()[-1]
+        with suppress(AssertionError):
+            until(self._frames, "")
+        found = self._frames()
+        assert found, f"Cockpit does not show the page: {self.page.inner_text('body')}"
+        return found[-1]
 
     def _frames(self) -> list[Frame]:
         self.page.wait_for_timeout(20)  # lets Playwright learn of new ones
@@ -123,25 +126,41 @@ class Loopback:
 
 
 class Cockpit:
-    """In Cockpit, after a login by PAM; with administrative access who may change things."""
+    """In Cockpit, after a login by PAM; with administrative access who may change things.
+
+    A session that has it is taken again, as logging in takes longer than most tests do: Cockpit
+    keeps it for some seconds after the last page of it was closed.
+    """
 
     name = "cockpit"
+    _sessions: ClassVar[dict[tuple[Container, str], Any]] = {}
 
     def __init__(self, container: Container) -> None:
         """Let Cockpit listen."""
+        self._container = container
         container.run("systemctl", "start", "cockpit.socket")
 
     def open(self, context: BrowserContext, person: str, *, may_change: bool) -> View:
-        """Log in with the password, and take administrative access where wanted."""
+        """Open the page in a session; log in with the password where there is none."""
         view = View(context.new_page(), self.name)
+        if may_change:
+            context.add_cookies(self._sessions.get((self._container, person), []))
         view.page.goto(f"{COCKPIT}/byway")
+        name = view.page.locator("#login-user-input")
+        name.or_(view.page.locator("iframe[name*='/byway']")).wait_for(state="attached")
+        if name.is_visible():
+            self._log_in(view, person, may_change=may_change)
+        assert view.frame
+        return view
+
+    def _log_in(self, view: View, person: str, *, may_change: bool) -> None:
         view.page.fill("#login-user-input", person)
         view.page.fill("#login-password-input", PASSWORD)
         view.page.click("#login-button")
+        view.page.locator("#login-user-input").wait_for(state="hidden")
         if may_change:
             self.become_administrator(view)
-        assert view.frame
-        return view
+            self._sessions[self._container, person] = view.page.context.cookies()
 
     def become_administrator(self, view: View) -> None:
         """Turn administrative access on, as a person does."""
