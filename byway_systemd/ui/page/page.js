@@ -118,13 +118,13 @@ function measure(store) {
 }
 
 function moveFocus(store, { focus, dialog }) {
-  const target = focus && !dialog && document.getElementById(focus.id);
-  if (!target) {
+  if (!focus || dialog) {
     return;
   }
   store.set({ focus: null });
-  target.focus();
-  if (focus.start !== undefined) {
+  const target = document.getElementById(focus.id);
+  target?.focus();
+  if (target && focus.start !== undefined) {
     target.setSelectionRange(focus.start, focus.end);
   }
 }
