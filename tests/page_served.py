@@ -95,11 +95,20 @@ class Page:
 
 @contextmanager
 def serve_page(
-    root: Path, *arguments: str, uid: int = NOBODY, groups: str = "", **limits: float
+    root: Path,
+    *arguments: str,
+    uid: int = NOBODY,
+    groups: str = "",
+    desktop: dict[str, str] | None = None,
+    **limits: float,
 ) -> Iterator[Page]:
-    """Run `byway ui --no-browser` until the end of the block; it must end well and say nothing."""
+    """Run `byway ui` until the end of the block; it must end well and say nothing.
+
+    Without a ``desktop``, which is some environment, it is told to open no browser.
+    """
     who = [f"--reuid={uid}", f"--regid={uid}", f"--groups={groups}" if groups else "--clear-groups"]
-    command = [sys.executable, __file__, str(root), "ui", "--no-browser", *arguments]
+    command = [sys.executable, __file__, str(root), "ui", *arguments]
+    command += [] if desktop else ["--no-browser"]
     process = subprocess.Popen(
         ["setpriv", *who, *command] if os.geteuid() == 0 else command,
         stdout=subprocess.PIPE,
@@ -109,6 +118,7 @@ def serve_page(
             **os.environ,
             "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
             "BYWAY_TEST_LIMITS": json.dumps(limits),
+            **(desktop or {}),
         },
     )
     assert process.stdout

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from booted.image import image_for, report
 from booted.payload import byway_tar, overlay
+from netns.world import find_cgroup2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,6 @@ while os.read(tunnel, 65536):
 """
 # The test machine's own agent, for a serial port that is not there.
 _MASKED = ("booted-agent.service", "booted-shell.service")
-_CGROUPS = Path("/sys/fs/cgroup/unified")
 PATIENCE = 30.0
 
 
@@ -144,7 +144,7 @@ class Container:
 
     def _spawn(self, root: Path, stack: ExitStack) -> None:
         """Start systemd in there, in a cgroup of its own: another container may run beside it."""
-        cgroup = _CGROUPS / self._name
+        cgroup = find_cgroup2() / self._name
         cgroup.mkdir()
         stack.callback(_remove_cgroup, cgroup)
         log = stack.enter_context((root / "var/log/console").open("wb"))

@@ -146,9 +146,9 @@ class Cockpit:
         if may_change:
             context.add_cookies(self._sessions.get((self._container, person), []))
         view.page.goto(f"{COCKPIT}/byway")
-        name = view.page.locator("#login-user-input")
-        name.or_(view.page.locator("iframe[name*='/byway']")).wait_for(state="attached")
-        if name.is_visible():
+        form = view.page.locator("#login-user-input:visible")
+        form.or_(view.page.locator("iframe[name*='/byway']")).wait_for(state="attached")
+        if form.is_visible():
             self._log_in(view, person, may_change=may_change)
         assert view.frame
         return view
@@ -157,7 +157,7 @@ class Cockpit:
         view.page.fill("#login-user-input", person)
         view.page.fill("#login-password-input", PASSWORD)
         view.page.click("#login-button")
-        view.page.locator("#login-user-input").wait_for(state="hidden")
+        view.page.get_by_role("button", name="Session").wait_for()
         if may_change:
             self.become_administrator(view)
             self._sessions[self._container, person] = view.page.context.cookies()

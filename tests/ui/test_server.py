@@ -271,6 +271,26 @@ def test_a_port_of_ones_own(daemon: Served) -> None:
         assert page.port == int(taken)
 
 
+@pytest.mark.parametrize("screen", ["DISPLAY", "WAYLAND_DISPLAY", ""])
+def test_the_browser_is_opened_where_there_is_a_screen(
+    daemon: Served, tmp_path: Path, screen: str
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    opened = tmp_path / "opened"
+    opened.touch()
+    opened.chmod(0o666)
+    program = tmp_path / "xdg-open"
+    program.write_text(f'#!/bin/sh\necho "$1" >>{opened}\n')
+    program.chmod(0o755)
+    desktop = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with serve_page(daemon.root, desktop=desktop | ({screen: ":7"} if screen else {})) as page:
+        if screen:
+            until(lambda: opened.read_text() == f"{page.url}\n")
+        assert page.enter().status == 303
+    assert bool(opened.read_text()) == bool(screen)
+
+
 def test_the_manifest_is_one() -> None:
     manifest = json.loads((PAGE / "manifest.json").read_text())
     assert set(manifest) == {"version", "requires", "conditions", "tools"}
