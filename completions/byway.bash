@@ -92,7 +92,7 @@ _byway() {
     for ((index = 1; index < ${#words[@]} - 1; index++)); do
         case ${words[index]} in
             --config=*) config=${words[index]#*=} ;;
-            --config | --json | -p | --profile | -u | --user | --confirm | --scope)
+            --config | --json | -p | --profile | -u | --user | --confirm | --port | --idle | --scope)
                 if ((index == ${#words[@]} - 2)); then
                     previous=${words[index]}
                 elif [ "${words[index]}" = --config ]; then
@@ -125,11 +125,13 @@ _byway_reply() {
         -p:* | --profile:*) _byway_nothing "$word"; return ;;
         -u:* | --user:*) _byway_nothing "$word"; return ;;
         --confirm:*) _byway_nothing "$word"; return ;;
+        --port:*) _byway_nothing "$word"; return ;;
+        --idle:*) _byway_nothing "$word"; return ;;
         --scope:*) _byway_words "system user" "$word"; return ;;
         :--scope=*) _byway_words "--scope=system --scope=user" "$word"; return ;;
     esac
     case $command in
-        "") _byway_words "status list add remove run mode bypass routes candidates test explain doctor plan apply confirm rollback reconcile config metrics generate daemon --help --version --config" "$word" ;;
+        "") _byway_words "status list add remove run mode bypass routes candidates test explain doctor plan apply confirm rollback reconcile config ui metrics generate daemon --help --version --config" "$word" ;;
         "bypass") _byway_words "list add remove clear --help" "$word" ;;
         "routes") _byway_words "clear restore --help" "$word" ;;
         "config") _byway_words "cat check edit --help" "$word" ;;
@@ -186,6 +188,8 @@ _byway_reply() {
             _byway_words "--json --help --config" "$word" ;;
         "config edit")
             _byway_words "--help --config" "$word" ;;
+        "ui")
+            _byway_words "--no-browser --port --idle --help --config" "$word" ;;
         "metrics print")
             _byway_words "--help --config" "$word" ;;
         "metrics write" | "metrics write "*)

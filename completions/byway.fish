@@ -11,7 +11,7 @@ function __byway_words
             continue
         end
         switch $word
-            case --config --json -p --profile -u --user --confirm --scope
+            case --config --json -p --profile -u --user --confirm --port --idle --scope
                 set skip 1
             case '-*'
             case '*'
@@ -82,6 +82,7 @@ complete -c byway -n '__byway_at' -a confirm -d 'keep what was applied with --co
 complete -c byway -n '__byway_at' -a rollback -d 'bring back the configuration before the last change'
 complete -c byway -n '__byway_at' -a reconcile -d 'put right what differs, through the daemon when it runs'
 complete -c byway -n '__byway_at' -a config -d 'show, check or edit the configuration'
+complete -c byway -n '__byway_at' -a ui -d 'open the settings page in the browser'
 complete -c byway -n '__byway_at' -a metrics -d 'show what a monitoring system collects (OpenMetrics)'
 complete -c byway -n '__byway_at' -a generate -d 'write the unit files that the systemd generator writes'
 complete -c byway -n '__byway_at' -a daemon -d 'run in the foreground, until Ctrl+C'
@@ -152,6 +153,10 @@ complete -c byway -n '__byway_in config cat' -s h -l help -d 'show the help of b
 complete -c byway -n '__byway_in config check' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in config check' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in config edit' -s h -l help -d 'show the help of byway or of the verb, and exit'
+complete -c byway -n '__byway_in ui' -l no-browser -d 'only print where the page is'
+complete -c byway -n '__byway_in ui' -l port -r -d 'the port on 127.0.0.1 instead of any that is free'
+complete -c byway -n '__byway_in ui' -l idle -r -d 'end when the page was not open for this time (600)'
+complete -c byway -n '__byway_in ui' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in metrics print' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in metrics write' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in metrics write' -F

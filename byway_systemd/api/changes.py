@@ -7,6 +7,7 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from byway_systemd.api.problem import ProblemError
 from byway_systemd.api.reads import tag_matches
@@ -29,17 +30,22 @@ log = logging.getLogger("byway")
 
 MOST_SECONDS = 24 * 3600  # to confirm in
 _LONGEST_REST = 0.5
+_LONGEST_NAME = 256  # LOGIN_NAME_MAX of limits.h
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a change is asked for, by its request's parameters and headers."""
+    """How a change is asked for, by its request's parameters and headers.
+
+    ``user`` is for whom, where that is not the peer itself.
+    """
 
     dry_run: bool
     confirm: int | None
     if_match: str
     request: str
     peer: Peer
+    user: str = ""
 
     @classmethod
     def of(cls, request: Request) -> Terms:
@@ -50,12 +56,13 @@ class Terms:
             if_match=request.headers.get("if-match", ""),
             request=f"{request.method} {request.path}",
             peer=request.peer,
+            user=_read_user(request),
         )
 
     @property
     def by(self) -> str:
         """What was asked for, and by whom."""
-        return f"{self.request} by {self.peer}"
+        return f"{self.request} by {self.peer}" + (f", for {self.user}" if self.user else "")
 
     def tell(self) -> None:
         """Tell the journal that it was done."""
@@ -64,8 +71,24 @@ class Terms:
             "BYWAY_PEER_UID": str(self.peer.uid),
             "BYWAY_PEER_PID": str(self.peer.pid),
         }
+        if self.user:
+            fields["BYWAY_ON_BEHALF_OF"] = self.user
         extra = {"message_id": Message.CHANGED_BY_CLIENT, "fields": fields}
         log.info("%s: done", self.by, extra=extra)
+
+
+def _read_user(request: Request) -> str:
+    """Return whom a client that is root asks for; anybody else's word on that counts nothing.
+
+    The name is percent-encoded, as headers have no other characters than ASCII's.
+    """
+    if request.peer.uid != 0:
+        return ""
+    name = unquote(request.headers.get("x-byway-user", ""), errors="replace")
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        remedy = f"percent-encode it, {_LONGEST_NAME} characters at most"
+        raise ProblemError(400, "not a user's name", remedy, key="x-byway-user")
+    return name
 
 
 TERMS = ("dry_run", "confirm")  # the parameters that every change may have

@@ -111,3 +111,8 @@ class Context(Protocol):
 
     def run_gate(self) -> int:
         """Run the exec gate in the foreground; return its exit code."""
+
+    def serve_page(
+        self, port: int, idle: float, show: Callable[[str], None], *, browser: bool
+    ) -> None:
+        """Serve the settings page until it was idle for so many seconds; show its URL."""

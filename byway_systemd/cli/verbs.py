@@ -24,6 +24,13 @@ def seconds(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Return a port's number, 0 for any that is free; argparse reports the ValueError."""
+    if not (text.isascii() and text.isdecimal()) or int(text[:6]) > 65535:
+        raise ValueError(text)
+    return int(text)
+
+
 _JSON = (
     ("--json",),
     {
@@ -208,6 +215,35 @@ VERBS: tuple[Verb, ...] = (
             Verb("cat", "show every file, in the order they apply", "configuration:cat"),
             Verb("check", "check it, and report every error", "configuration:check", (_JSON,)),
             Verb("edit", "edit it; what is not valid is not saved", "change:edit_config"),
+        ),
+    ),
+    Verb(
+        "ui",
+        "open the settings page in the browser",
+        "ui:ui",
+        (
+            (
+                ("--no-browser",),
+                {"action": "store_true", "help": "only print where the page is"},
+            ),
+            (
+                ("--port",),
+                {
+                    "type": port,
+                    "metavar": "PORT",
+                    "default": 0,
+                    "help": "the port on 127.0.0.1 instead of any that is free",
+                },
+            ),
+            (
+                ("--idle",),
+                {
+                    "type": seconds,
+                    "metavar": "SECONDS",
+                    "default": 600,
+                    "help": "end when the page was not open for this time (600)",
+                },
+            ),
         ),
     ),
     Verb(

@@ -279,6 +279,14 @@ class Host:
         paths = tuple(self._root / name for name in files.CONFIG_PATHS)
         return _report_crash(lambda: run_gate(self.config, notify, paths))
 
+    def serve_page(
+        self, port: int, idle: float, show: Callable[[str], None], *, browser: bool
+    ) -> None:
+        """Serve the settings page until it was idle for so many seconds."""
+        from byway_systemd.system.page import serve_page  # noqa: PLC0415 - asyncio and h11
+
+        serve_page(self._root / files.SOCKET, port, idle, show, browser=browser)
+
     def _world(self, state: Any) -> World:
         from byway_systemd.daemon import World  # noqa: PLC0415
         from byway_systemd.system import events  # noqa: PLC0415

@@ -13,6 +13,7 @@ from byway_systemd.api.changes import Changes, Terms
 from byway_systemd.api.configuration import Snapshot
 from byway_systemd.api.message import Request
 from byway_systemd.api.peer import Peer
+from byway_systemd.api.problem import ProblemError
 from byway_systemd.api.service import View
 from byway_systemd.core.desired import Desired
 from byway_systemd.core.observed import Observed
@@ -159,3 +160,27 @@ def test_what_is_the_same_is_not_written() -> None:
         await changes.change(terms(), lambda _: {"f": "a", "list": "x"})
 
     assert run(story).texts == {"f": "a", "list": "x"}
+
+
+def asked(uid: int, **headers: str) -> Terms:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Terms.of(Request("POST", "/api/v1/apply", Peer(1, uid), headers=names))
+
+
+def test_the_journal_says_for_whom_root_asks(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "byway")
+    for terms in (asked(0, x_byway_user="al%C3%AFce"), asked(0), asked(1000, x_byway_user="bob")):
+        terms.tell()
+    first, *others = caplog.records
+    assert first.getMessage().endswith("by uid 0, pid 1, for alïce: done")
+    assert first.fields["BYWAY_ON_BEHALF_OF"] == "alïce"  # type: ignore[attr-defined]
+    for record in others:  # nobody but root is believed
+        assert "for" not in record.getMessage()
+        assert "BYWAY_ON_BEHALF_OF" not in record.fields  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["a" * 257, "a%0aMESSAGE=b", "a\x01", "%1b[2J"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ProblemError, match="not a user's name"):
+        asked(0, x_byway_user=name)
+    assert asked(1000, x_byway_user=name).user == ""

@@ -137,7 +137,9 @@ def bootstrap(image: Image) -> None:
     mirror, *keyring = run(CHECKOUT / "script" / "mirror").split()
     packages = [
         line
-        for line in (RECIPE / "packages").read_text().splitlines()
+        for name in ("packages", f"packages-{image.release}")
+        if (RECIPE / name).exists()
+        for line in (RECIPE / name).read_text().splitlines()
         if line and not line.startswith("#")
     ]
     run(

@@ -51,6 +51,16 @@ def test_nothing_needed_only_to_build_is_left(machine: Machine) -> None:
     assert not {"gcc", "libc6-dev", "libsystemd-dev", "pkg-config", "python3-dev"} & set(listed)
 
 
+def test_the_settings_page_is_where_cockpit_looks(machine: Machine) -> None:
+    """The whole page by the link, as everybody may read it; Cockpit is there on one release."""
+    asked = ["runuser", "-u", "bob", "--", "ls", "/usr/share/cockpit/byway/"]
+    files = {path.name for path in (CHECKOUT / "byway_systemd/ui/page").iterdir()}
+    assert set(machine.run(asked).stdout.split()) == files
+    if machine.release == "13":
+        listed = machine.run(["runuser", "-u", "bob", "--", "cockpit-bridge", "--packages"])
+        assert "byway" in {line.split()[0] for line in listed.stdout.splitlines() if line}
+
+
 def test_removal_leaves_the_configuration_alone(own_machine: Machine) -> None:
     """What is removed while it runs is stopped; /etc/byway stays until --purge."""
     for name in ("install", "lib.sh"):

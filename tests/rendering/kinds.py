@@ -31,6 +31,7 @@ _BY_METAVAR = {
     "MODE": Kind.NOTHING,
     "NAME": Kind.NOTHING,
     "PID|UNIT|ADDRESS": Kind.NOTHING,
+    "PORT": Kind.NOTHING,
     "SECONDS": Kind.NOTHING,
 }
 

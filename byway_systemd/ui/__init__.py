@@ -1,0 +1,1 @@
+"""The settings page, and the unprivileged process that serves it to its user's own browser."""
