@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ _LOCAL = re.compile(rf"(data:|blob:|wss?://127\.0\.0\.1:9090/|http://127\.0\.0\.
 
 @pytest.fixture(scope="session")
 def booted() -> Iterator[Container]:
-    """The session's container."""
+    """The session's container; what ends the tests ends it too, and leaves no mount behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Container() as container:
         yield container
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
