@@ -101,9 +101,12 @@ class Changes:
     the daemon has half of its time for what it is there for.
     """
 
-    def __init__(self, engine: Engine, configuration: Configuration) -> None:
-        """Nothing can be taken back yet."""
+    def __init__(
+        self, engine: Engine, configuration: Configuration, tell: Callable[[], None]
+    ) -> None:
+        """Nothing can be taken back yet; ``tell`` is called when ``present`` says otherwise."""
         self._engine = engine
+        self._tell = tell
         self._configuration = configuration
         self._lock = asyncio.Lock()
         self._loaded = configuration.read().texts
@@ -256,6 +259,7 @@ class Changes:
             except OSError as error:
                 log.warning("a restart would keep what is not confirmed: %s", error)
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+        self._tell()
 
     def _expire(self) -> None:
         self._timer = None
@@ -275,6 +279,7 @@ class Changes:
             self._timer.cancel()
         self._timer = self._before = None
         self._configuration.remember(None)
+        self._tell()
 
     @asynccontextmanager
     async def keep_still(self) -> AsyncIterator[None]:

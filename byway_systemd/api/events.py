@@ -109,7 +109,9 @@ async def get_events(service: Service, request: Request) -> Response:
     """Stream what happens, from now on."""
     if request.method == "HEAD":
         return Response(200, kind=EVENT_TYPE)
-    stream = service.hub.join(request.peer, build_state(service.engine, service.version))
+    stream = service.hub.join(
+        request.peer, build_state(service.engine, service.changes, service.version)
+    )
     return Response(200, kind=EVENT_TYPE, stream=stream)
 
 

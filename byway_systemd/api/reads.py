@@ -21,6 +21,7 @@ from byway_systemd.core.parse import parse_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from byway_systemd.api.changes import Changes
     from byway_systemd.api.configuration import Snapshot
     from byway_systemd.api.message import Request
     from byway_systemd.api.service import Engine, Service
@@ -40,11 +41,11 @@ _LONGEST_NAME = 255
 
 async def get_state(service: Service, _request: Request) -> Response:
     """Say what byway is doing, in wireleap_tun's words and some more."""
-    return answer(build_state(service.engine, service.version))
+    return answer(build_state(service.engine, service.changes, service.version))
 
 
-def build_state(engine: Engine, version: str) -> dict[str, Any]:
-    """Return what byway is doing."""
+def build_state(engine: Engine, changes: Changes, version: str) -> dict[str, Any]:
+    """Return what byway is doing, and what of it waits to be confirmed."""
     status = engine.status
     return {
         "state": engine.phase,
@@ -60,6 +61,7 @@ def build_state(engine: Engine, version: str) -> dict[str, Any]:
         "warnings": len(status.get("warnings", [])),
         "config_problems": status.get("config_problems", []),
         "failures": status.get("failures", []),
+        **changes.present(),
     }
 
 

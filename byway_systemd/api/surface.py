@@ -54,7 +54,7 @@ class Surface:
     def start(self) -> None:
         """Listen."""
         if self._outlet:
-            self._changes = Changes(self._engine, self._outlet.configuration)
+            self._changes = Changes(self._engine, self._outlet.configuration, self.publish_state)
             self._hub = Hub(self._outlet.limits)
             for listener in self._outlet.listeners:
                 self._listen(self._outlet, self._changes, listener)
@@ -81,9 +81,9 @@ class Surface:
 
     def publish_state(self) -> None:
         """Tell those who listen what byway is doing, when that has changed."""
-        if self._hub and self._outlet:
-            state = build_state(self._engine, self._outlet.version)
-            if state != self._state:
+        if self._hub and self._outlet and self._changes:
+            state = build_state(self._engine, self._changes, self._outlet.version)
+            if _still(state) != _still(self._state):
                 before, self._state = self._state, state
                 modes = [_modes(one) for one in (before, state)]
                 if before and modes[0] != modes[1]:
@@ -125,6 +125,11 @@ class Surface:
             outlet.version,
         )
         return Server(service, outlet.identify, outlet.limits)
+
+
+def _still(state: JsonObject) -> JsonObject:
+    """Return a state without what changes by itself: the seconds that are left to confirm."""
+    return state | {"unconfirmed": state.get("unconfirmed") is not None}
 
 
 def _modes(state: JsonObject) -> JsonObject:

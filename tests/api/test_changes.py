@@ -62,7 +62,7 @@ def run(story: Any) -> Files:
         engine: Any = SimpleNamespace(
             phase="active", status={}, view=View(Desired.empty(), Observed(), Steering(), ())
         )
-        changes = Changes(engine, files)
+        changes = Changes(engine, files, lambda: None)
 
         def apply() -> Outcome:
             changes.note_loaded()

@@ -87,6 +87,24 @@ def test_moves_repairs_config_and_state(served: Served) -> None:
         assert listener.until("state")["links"]["default"]["link"] == "wlan0"
 
 
+def test_what_waits_to_be_confirmed(served: Served) -> None:
+    """Whoever listens is told when something begins to wait, and when it does not any more."""
+    with listening(served) as listener:
+        assert listener.next()[1]["unconfirmed"] is None
+        served.put("/api/v1/traffic/mode?confirm=60", '{"mode": "direct"}')
+        while (waiting := listener.until("state"))["unconfirmed"] is None:
+            pass
+        assert waiting["unconfirmed"] == 60
+        assert served.get("/state")["unconfirmed"] in (58, 59, 60)
+        served.ask("POST", "/api/v1/confirm")
+        while (kept := listener.until("state"))["unconfirmed"] is not None:
+            pass
+        assert kept["can_roll_back"] is False
+        served.put("/api/v1/traffic/mode", '{"mode": "bypass"}')
+        while not listener.until("state")["can_roll_back"]:
+            pass
+
+
 def test_counters(served: Served) -> None:
     before = served.get("/api/v1/status")["counters"]
     served.tell("321")

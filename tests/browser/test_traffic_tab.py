@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
     from browser.container import Container
-    from browser.ways import View
+    from browser.ways import View, Way
 
 CONFIRM_SECONDS = 60
 
@@ -123,6 +123,19 @@ def test_what_somebody_else_sets_meanwhile_is_not_overwritten(
     expect(page.frame.get_by_label("direct", exact=True)).to_be_checked()
     apply(page, "Apply mode")
     keep(page)
+    assert mode_of(container) == ("direct", False)
+
+
+def test_what_waits_is_shown_to_who_comes_later(
+    way: Way, container: Container, context: BrowserContext
+) -> None:
+    ask_api(container, "PUT", "/api/v1/traffic/mode?confirm=600", {"mode": "direct"})
+    view = way.open(context, "alice", may_change=True)
+    expect(view.frame.get_by_role("timer")).to_have_text(re.compile(r"^(600|5\d\d) s$"))
+    ask_api(container, "POST", "/api/v1/rollback")
+    expect(button(view, "Keep these changes")).to_have_count(0)
+    ask_api(container, "PUT", "/api/v1/traffic/mode?confirm=600", {"mode": "direct"})
+    keep(view)
     assert mode_of(container) == ("direct", False)
 
 

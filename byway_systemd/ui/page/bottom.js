@@ -69,7 +69,6 @@ async function settle(context, verb) {
   store.set({ busy: verb, message: null });
   const reply = await requests.send("POST", `/api/v1/${verb}`);
   store.set({ busy: "" });
-  context.settled += 1;
   if (reply.ok) {
     store.set({ pending: null, message: { kind: "success", text: DONE[verb] } });
     notePending(store, reply.body);

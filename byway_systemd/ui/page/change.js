@@ -90,7 +90,6 @@ async function finish(context, change, reply) {
     discard(store, change.form);
   }
   store.set({ message: summarize(change, reply.body) });
-  context.settled += 1;
   notePending(store, reply.body);
   context.look();
   context.readForms();

@@ -5,7 +5,6 @@ import { forms } from "./drafts.js";
 const SHORTEST_PAUSE = 500; // between two looks at the status, in milliseconds
 const COUNTERS_PAUSE = 2000;
 const RETRY_PAUSE = 2000; // one request may fail while the events go on
-const PENDING_PAUSE = 5000; // somebody else may keep a change, or take it back
 const ROUNDING = 1500; // byway tells whole seconds
 const MOST_LOGGED = 500;
 const OF_COUNTERS = new Set(["overview", "apps"]);
@@ -23,7 +22,6 @@ const FORMS = {
  */
 export function follow(context) {
   const { store } = context;
-  context.settled = 0; // how many changes were answered
   const look = sparingly(() => readStatus(context), SHORTEST_PAUSE);
   const readForms = sparingly(() => readAllForms(context), SHORTEST_PAUSE);
   context.look = look;
@@ -33,6 +31,9 @@ export function follow(context) {
     onDown: (reason) => leave(context, reason),
     onEvent: (kind, value) => {
       note(context, kind, value);
+      if (kind === "state") {
+        notePending(store, value);
+      }
       look();
       if (kind === "config" || kind === "mode") {
         readForms();
@@ -42,7 +43,6 @@ export function follow(context) {
   setInterval(() => store.get().connection !== "up" && arrive(context), RETRY_PAUSE);
   setInterval(() => tick(context), 1000);
   setInterval(() => readCounters(context), COUNTERS_PAUSE);
-  setInterval(() => store.get().pending && look(), PENDING_PAUSE);
 }
 
 /** Run at once, and not again before a pause is over; what is asked for meanwhile is run once. */
@@ -85,19 +85,15 @@ function leave({ store }, reason) {
 
 async function readStatus(context) {
   const { store, requests } = context;
-  const { settled } = context;
   const reply = await requests.get("/api/v1/status");
   if (!reply.ok) {
     return;
   }
   store.set({ status: reply.body });
-  if (settled === context.settled) { // else it was asked for before the last change was answered
-    notePending(store, reply.body);
-  }
 }
 
 /**
- * Take over what a status or a change says of what waits to be confirmed.
+ * Take over what a state or a change says of what waits to be confirmed.
  * @param {Object} store
  * @param {{unconfirmed: ?number}} body
  */
