@@ -48,6 +48,11 @@ class Request:
         """The target without its query."""
         return self.target.partition("?")[0]
 
+    @property
+    def is_to_be_read(self) -> bool:
+        """Whether the answer is for a person: the browser goes there."""
+        return "text/html" in self.headers.get("accept", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -74,3 +79,9 @@ class RefusedError(Exception):
         problem |= {"detail": str(self), "key": "", "remedy": self._remedy}
         body = json.dumps(problem, ensure_ascii=False).encode(errors="replace") + b"\n"
         return Answer(self.status, body, {"Content-Type": PROBLEM_TYPE})
+
+    @property
+    def text(self) -> Answer:
+        """The same, for somebody who has opened an address in the browser."""
+        body = f"{self} ({self._remedy})\n".encode(errors="replace")
+        return Answer(self.status, body, {"Content-Type": "text/plain; charset=utf-8"})

@@ -99,6 +99,7 @@ class PageServer:
 
     async def _serve_one(self, connection: Connection) -> bool:
         """Answer one request; return whether there may be another one."""
+        request = None
         try:
             request = await connection.next_request()
             if request is None:
@@ -112,7 +113,8 @@ class PageServer:
         except RefusedError as refused:
             if not connection.can_answer:
                 return False
-            await connection.send(refused.answer)
+            is_read = request is not None and request.is_to_be_read
+            await connection.send(refused.text if is_read else refused.answer)
         return True
 
     async def _answer(self, connection: Connection, request: Request) -> None:

@@ -45,6 +45,12 @@ def test_without_the_cookie_nothing_is_shown(opened: Page, target: str, cookie: 
     assert "byway ui" in answer.json["remedy"]
 
 
+def test_whoever_comes_without_the_cookie_can_read_why(opened: Page) -> None:
+    answer = opened.ask("GET", "/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (answer.status, answer.headers["Content-Type"]) == (401, "text/plain; charset=utf-8")
+    assert answer.body == b"who you are is not known (open the page by byway ui)\n"
+
+
 @pytest.mark.parametrize(
     "host",
     ["localhost:{port}", "127.0.0.1", "127.0.0.1:1", "rebound.example:{port}", "", "[::1]:{port}"],
