@@ -151,7 +151,7 @@ _byway_reply() {
             fi
             if [[ $word = -* && -z $ends_options ]]; then _byway_words "--profile --user --help --config" "$word"; else _byway_command "$word"; fi ;;
         "mode" | "mode "*)
-            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--runtime --json --help --config" "$word"; else _byway_words "bypass full_tunnel selective direct" "$word"; fi ;;
+            if [[ $word = -* && -z $ends_options ]]; then _byway_words "--runtime --confirm --json --help --config" "$word"; else _byway_words "bypass full_tunnel selective direct" "$word"; fi ;;
         "bypass list")
             _byway_words "--json --help --config" "$word" ;;
         "bypass add" | "bypass add "*)

@@ -114,6 +114,7 @@ complete -c byway -n '__byway_in run' -s u -l user -r -d 'run it as this user in
 complete -c byway -n '__byway_in run' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in run' -a '(__fish_complete_subcommand --fcs-skip=2)'
 complete -c byway -n '__byway_in mode' -l runtime -d 'until the next boot only'
+complete -c byway -n '__byway_in mode' -l confirm -r -d 'take the last change back after this time, unless it is confirmed'
 complete -c byway -n '__byway_in mode' -l json -x -a 'pretty short off' -d 'print JSON, over several lines or on one'
 complete -c byway -n '__byway_in mode' -s h -l help -d 'show the help of byway or of the verb, and exit'
 complete -c byway -n '__byway_in mode' -a 'bypass full_tunnel selective direct'

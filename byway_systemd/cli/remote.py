@@ -89,9 +89,14 @@ def show_changes(result: dict[str, Any]) -> ExitCode:
     if not result["applied"] and not result["failures"]:
         write("in sync: nothing to do")
     show_warnings(result.get("warnings", ()))
+    show_unconfirmed(result)
+    return ExitCode.FAILED if result["failures"] else ExitCode.OK
+
+
+def show_unconfirmed(result: dict[str, Any]) -> None:
+    """Say how long there is to confirm what was changed, if that is needed."""
     if (seconds := result["unconfirmed"]) is not None:
         write(f"taken back in {seconds} s unless confirmed (byway confirm)")
-    return ExitCode.FAILED if result["failures"] else ExitCode.OK
 
 
 def present(operation: dict[str, str]) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byway_systemd.cli.output import printable, write, write_error, write_json, write_table
-from byway_systemd.cli.remote import ask_daemon, require_daemon, require_root, show_warnings
+from byway_systemd.cli.remote import (
+    ask_daemon,
+    require_daemon,
+    require_root,
+    show_unconfirmed,
+    show_warnings,
+)
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.errors import ConfigError, ExitCode, NotFoundError, UsageError
 
@@ -24,8 +30,9 @@ def mode(context: Context, arguments: Namespace) -> ExitCode:
     from byway_systemd.core.traffic import Mode  # noqa: PLC0415
 
     if not arguments.mode:
-        if arguments.runtime:
-            raise UsageError("which mode? (byway mode --runtime NAME)")
+        if arguments.runtime or arguments.confirm:
+            option = "--runtime" if arguments.runtime else f"--confirm {arguments.confirm}"
+            raise UsageError(f"which mode? (byway mode {option} NAME)")
         found = context.config().traffic.mode
         if arguments.json != "off":
             write_json({"mode": str(found), "meaning": found.meaning}, arguments.json)
@@ -35,16 +42,21 @@ def mode(context: Context, arguments: Namespace) -> ExitCode:
     require_root(context, "mode")
     wanted = Mode(arguments.mode)
     body = {"mode": wanted, "runtime": arguments.runtime}
-    answer = ask_daemon(context, "PUT", "/api/v1/traffic/mode", body)
+    query = f"?confirm={arguments.confirm}" if arguments.confirm else ""
+    answer = ask_daemon(context, "PUT", f"/api/v1/traffic/mode{query}", body)
     alone = answer is None
+    if alone and arguments.confirm:
+        require_daemon(answer)  # nobody would be there to take it back
     if alone and arguments.runtime:
         _set_runtime_mode(context, wanted)
     elif alone:
         _set_mode(context, wanted)
     write(f"{wanted}: {wanted.meaning}{' (until the next boot)' if arguments.runtime else ''}")
-    show_warnings(answer.get("warnings", ()) if answer else ())
     if alone:
         _tell_if_stopped(context)
+    else:
+        show_warnings(answer.get("warnings", ()))
+        show_unconfirmed(answer)
     return ExitCode.OK
 
 

@@ -134,6 +134,7 @@ VERBS: tuple[Verb, ...] = (
                 },
             ),
             (("--runtime",), {"action": "store_true", "help": "until the next boot only"}),
+            _CONFIRM,
             _JSON,
         ),
     ),

@@ -107,6 +107,32 @@ def test_confirm_and_rollback(served: Served, capsys: pytest.CaptureFixture[str]
     assert served.config.read_text() == 'interface = "wlan0"\n'
 
 
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("runtime", [(), ("--runtime",)])
+def test_mode_on_condition_of_being_confirmed(
+    served: Served, capsys: pytest.CaptureFixture[str], runtime: tuple[str, ...]
+) -> None:
+    """It takes itself back, for the terminal that asked may be cut off by the mode."""
+    for verdict in ("confirm", "nothing"):
+        seconds = "600" if verdict == "confirm" else "1"
+        assert byway(served.root, "mode", "direct", *runtime, "--confirm", seconds) == 0
+        told = capsys.readouterr().out
+        assert told.startswith("direct: ")
+        assert f"taken back in {seconds} s unless confirmed (byway confirm)\n" in told
+        assert served.get("/api/v1/traffic/mode")["mode"] == "direct"
+        if verdict == "confirm":
+            byway(served.root, "confirm")
+            byway(served.root, "mode", "bypass")
+            capsys.readouterr()
+        else:
+            until(lambda: served.get("/api/v1/traffic/mode")["mode"] == "bypass")
+
+
+def test_mode_to_confirm_needs_a_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"byway mode --confirm 5 NAME"):
+        byway(tmp_path, "mode", "--confirm", "5")
+
+
 @pytest.mark.parametrize("seconds", ["0", "x", "86401", "1_0", "9999999999", "٣"])
 def test_odd_times(seconds: str) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -123,7 +149,9 @@ def test_without_a_daemon_it_needs_root(verb: str, tmp_path: Path) -> None:
         byway(tmp_path, *verb.split())
 
 
-@pytest.mark.parametrize("verb", ["confirm", "rollback", "apply --confirm 5"])
+@pytest.mark.parametrize(
+    "verb", ["confirm", "rollback", "apply --confirm 5", "mode direct --confirm 5"]
+)
 def test_what_only_a_daemon_can_do(verb: str, tmp_path: Path) -> None:
     with pytest.raises((NotRunningError, RootNeededError)):
         byway(tmp_path, *verb.split())
