@@ -182,7 +182,7 @@ def expected(
 
 
 @contextmanager
-def kept_apart(topology: Topology) -> Iterator[None]:
+def kept_to_their_ways(topology: Topology) -> Iterator[None]:
     """Until the block ends, no packet is where its port should not be."""
     outside = topology.capture_outside
     with topology.capture("wg0") as tunnel, outside("wwan0") as direct, outside("wlan0") as home:
@@ -202,7 +202,7 @@ def test_every_mode(machine: Machine, topology: Topology, byway: Byway) -> None:
     byway.configure(CONFIG)
     byway.start()
     for mode, rest in RESTS.items():
-        with kept_apart(topology):
+        with kept_to_their_ways(topology):
             if mode != "bypass":
                 assert byway.run(f"mode {mode}").stdout.startswith(mode)
             byway.settle(f"$['traffic']['mode'] == {mode!r}")
@@ -226,7 +226,7 @@ def test_full_tunnel_is_byways_own(machine: Machine, topology: Topology, byway: 
     assert seen_from(machine) == "wlan0"
     byway.configure(CONFIG.replace("bypass", "full_tunnel", 1))
     byway.start()
-    with kept_apart(topology):
+    with kept_to_their_ways(topology):
         assert ways(machine) == expected("vpn")
     topology.vpn_down()
     byway.settle("not $['traffic']['vpn']['usable']")
