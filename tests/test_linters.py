@@ -112,6 +112,8 @@ def test_every_package_is_installed() -> None:
 def test_nothing_is_left_unfinished() -> None:
     found = []
     for path in tracked():
+        if path.suffix == ".png":  # any letters may stand in one
+            continue
         text = path.read_text(errors="replace")
         found += [f"{path}: {match[0]}" for match in UNFINISHED.finditer(text)]
     assert not found
