@@ -10,6 +10,8 @@ from booted.laptop import RUNNING
 from booted.topology import way_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from booted.laptop import Byway
     from booted.machine import Machine, Process
 
@@ -70,3 +72,59 @@ def test_the_direct_links_server_is_asked(machine: Machine, running: Byway) -> N
     assert machine.get(SETTING) == before
     own.stop()
     stub.stop()
+
+
+MANAGER = {
+    "/run/NetworkManager/conf.d/names.conf": """\
+[main]
+dns=none
+
+[keyfile]
+unmanaged-devices=*,except:interface-name:wwan0
+""",
+    "/etc/NetworkManager/system-connections/uplink.nmconnection": """\
+[connection]
+id=uplink
+type=ethernet
+interface-name=wwan0
+autoconnect=false
+
+[ipv4]
+method=manual
+address1=10.64.0.2/24,10.64.0.1
+dns=10.64.0.1;
+route-metric=700
+
+[ipv6]
+method=manual
+address1=2001:db8:2::2/64,2001:db8:2::1
+dns=2001:db8:2::1;
+route-metric=700
+""",
+}
+
+
+@pytest.fixture
+def network_manager(machine: Machine, running: Byway) -> Iterator[None]:
+    """NetworkManager's files, with a connection for the direct link; resolved does not run."""
+    assert running
+    for path, text in MANAGER.items():
+        machine.put(path, text, 0o600)
+    yield
+    machine.run("systemctl stop NetworkManager; rm -f " + " ".join(MANAGER))
+
+
+@pytest.mark.usefixtures("network_manager")
+def test_servers_that_only_networkmanager_knows(machine: Machine, running: Byway) -> None:
+    own = serve(machine, "own", "10.64.0.1", "2001:db8:2::1", namespace="isp")
+    running.configure(RUNNING + '[direct]\ndns = "direct"\n')
+    running.settle("$['profiles'][0]['dns'] == []")
+    machine.run("systemctl start NetworkManager; nmcli connection up uplink")
+    running.settle("$['profiles'][0]['dns'] == ['10.64.0.1', '2001:db8:2::1']")
+    for address in ("127.0.0.53", "2001:db8:f::10"):
+        told = machine.run([*IN_SLICE, "python3", "-c", QUESTION, address]).stdout.split()
+        assert told[0] == "own", (address, told)
+        assert way_of(told[1]) == "wwan0"
+    own.stop()
+    running.configure(RUNNING)
+    running.settle("$['profiles'][0]['dns'] == 'system'")
