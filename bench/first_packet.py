@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 CLONE_NEWNET = 0x40000000
 UNRELATED = 10_000
-AT_ONCE = 100  # launches that the booted machine is asked for
+AT_ONCE = 25  # launches that the booted machine is asked for: a slow one takes a minute
 LATENCIES = 1000
 # How a program gets into the slice, and the setting of the gate for it.
 PLACEMENTS = {"gate": "auto", "watcher alone": "off", "launcher (byway run)": "off"}
