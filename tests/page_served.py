@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from served import NOBODY, PATIENCE, TESTS, Answer, read_all
+from served import NOBODY, PATIENCE, TESTS, Answer, exchange, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,7 @@ class Page:
     ) -> Answer:
         """Send a request as it is, with a Host but without a cookie."""
         connection = http.client.HTTPConnection(self.host, timeout=PATIENCE)
-        try:
-            sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
-            connection.request(method, target, sent, headers or {})
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
+        return exchange(connection, method, target, body, headers)
 
     def enter(self) -> Answer:
         """Exchange the token for the cookie, as the browser does that is given the URL."""

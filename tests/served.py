@@ -55,6 +55,23 @@ class Answer:
         return json.loads(self.body)
 
 
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: Any,
+    headers: dict[str, str] | None,
+) -> Answer:
+    """Send one request, bytes as they are and anything else as JSON, and close the connection."""
+    try:
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, target, sent, headers or {})
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
 @dataclass
 class Served:
     """A daemon that serves: its tree and its process."""
@@ -74,14 +91,7 @@ class Served:
         self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """Send one request by http.client: bytes as they are, anything else as JSON."""
-        connection = UnixConnection(self.socket)
-        try:
-            sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
-            connection.request(method, target, sent, headers or {})
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
+        return exchange(UnixConnection(self.socket), method, target, body, headers)
 
     def get(self, target: str) -> Any:
         """Return what is there; it must be there."""

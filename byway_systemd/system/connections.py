@@ -6,14 +6,13 @@ who is asked about owns.
 
 from __future__ import annotations
 
-import os
 import struct
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.counters import Carried, Connection, Owner
 from byway_systemd.system import cgroups
 from byway_systemd.system.netlink import NetlinkSocket, parse_attributes, render_address
+from byway_systemd.system.proc_sockets import list_inodes
 from byway_systemd.system.processes import observe_process
 from byway_systemd.system.routing import Routing
 
@@ -35,7 +34,6 @@ _RECEIVED, _SENT = 128, 200  # tcpi_bytes_received, tcpi_bytes_sent of struct tc
 _U32, _U64 = struct.Struct("=I"), struct.Struct("=Q")
 _FAMILIES = (2, 10)
 _MAPPED = bytes(10) + b"\xff\xff"
-_SOCKET = "socket:["
 
 
 def observe_carried(places: Iterable[str], executables: tuple[Executable, ...]) -> Carried:
@@ -50,21 +48,10 @@ def observe_carried(places: Iterable[str], executables: tuple[Executable, ...]) 
 def _list_owners(places: Iterable[str], executables: tuple[Executable, ...]) -> Iterator[Owner]:
     pids = {pid for place in places for pid, _ in cgroups.members(place)}
     for pid in sorted(pids):
-        sockets = frozenset(_list_sockets(pid))
+        sockets = frozenset(list_inodes(pid))
         process = observe_process(pid, executables) if sockets else None
         if process:
             yield Owner(process, sockets)
-
-
-def _list_sockets(pid: int) -> Iterator[int]:
-    """Yield the inodes of the sockets that a process has open; none when it has ended."""
-    base = f"/proc/{pid}/fd"
-    with suppress(OSError):
-        for name in os.listdir(base):  # noqa: PTH208
-            with suppress(FileNotFoundError):
-                target = os.readlink(f"{base}/{name}")  # noqa: PTH115
-                if target.startswith(_SOCKET):
-                    yield int(target[len(_SOCKET) : -1])
 
 
 def list_connections(inodes: Set[int]) -> Iterator[Connection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from contextlib import suppress
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _TCP, _UDP = 6, 17  # IPPROTO_*
 _FILES = (("tcp", _TCP), ("tcp6", _TCP), ("udp", _UDP), ("udp6", _UDP))
 _MAPPED = "::ffff:"
+_SOCKET = "socket:["
 ESTABLISHED = 1  # TCP_ESTABLISHED of include/net/tcp_states.h
 
 
@@ -27,6 +29,17 @@ class SeenSocket(NamedTuple):
     remote: tuple[str, int]
     state: int
     inode: int
+
+
+def list_inodes(pid: int) -> Iterator[int]:
+    """Yield the inodes of the sockets that a process has open; none when it has ended."""
+    base = f"/proc/{pid}/fd"
+    with suppress(OSError):
+        for name in os.listdir(base):  # noqa: PTH208
+            with suppress(FileNotFoundError):
+                target = os.readlink(f"{base}/{name}")  # noqa: PTH115
+                if target.startswith(_SOCKET):
+                    yield int(target[len(_SOCKET) : -1])
 
 
 def list_sockets(

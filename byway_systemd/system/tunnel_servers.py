@@ -20,7 +20,12 @@ from byway_systemd.system.cgroups import cgroup_of
 from byway_systemd.system.conntrack import list_destinations
 from byway_systemd.system.ipsec import list_peers
 from byway_systemd.system.netlink import render_address
-from byway_systemd.system.proc_sockets import ESTABLISHED, SeenSocket, list_sockets
+from byway_systemd.system.proc_sockets import (
+    ESTABLISHED,
+    SeenSocket,
+    list_inodes,
+    list_sockets,
+)
 from byway_systemd.system.processes import descendants, network_of, parent_of, uid_of
 
 if TYPE_CHECKING:
@@ -85,7 +90,7 @@ def _servers_of(
 
 
 def _peers_of(pid: int, tunnels: list[int], sockets: list[SeenSocket]) -> Iterator[TunnelServer]:
-    inodes = {int(t[8:-1]) for t in _open_files(pid).values() if t.startswith("socket:[")}
+    inodes = set(list_inodes(pid))
     addresses = _find_peers([socket for socket in sockets if socket.inode in inodes])
     program = Path(f"/proc/{pid}/comm").read_text().strip()
     for address in addresses[:_MOST]:
