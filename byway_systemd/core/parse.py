@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 64 * 1024
 LARGEST_LIST = 8 * 1024 * 1024  # of destinations, a line each
+LARGEST_CACHE = 8 * 1024 * 1024  # of cleared routes
 MOST_DESTINATIONS = 200_000
 MOST_HOSTS = 256  # each is asked for again and again
 _MOST_DOTS = 16  # tomli takes seconds for a key with thousands of dots

@@ -17,12 +17,12 @@ from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.describe import describe_route, describe_rule
 from byway_systemd.core.desired import TABLES
 from byway_systemd.core.network import Family, Route, RouteKind, RoutingRule
+from byway_systemd.core.parse import LARGEST_CACHE
 from byway_systemd.core.rules import is_own_rule
 
 if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
 
-LARGEST_CACHE = 8 * 1024 * 1024  # bytes
 _FORMAT = "byway routes"
 _VERSION = 1
 _REMEDY = "remove it: byway then makes the routes anew, from its configuration"

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.core.errors import ConfigError, Problem
-from byway_systemd.core.parse import LARGEST_FILE, LARGEST_LIST, ConfigFile
-from byway_systemd.core.route_cache import LARGEST_CACHE
+from byway_systemd.core.parse import LARGEST_CACHE, LARGEST_FILE, LARGEST_LIST, ConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

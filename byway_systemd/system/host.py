@@ -154,15 +154,10 @@ class Host:
         if self._system is None:
             from byway_systemd.system.cgroups import require_unified  # noqa: PLC0415
             from byway_systemd.system.machine import Machine  # noqa: PLC0415
-            from byway_systemd.system.nftables import Nftables  # noqa: PLC0415
 
             require_unified()
-            with Nftables() as nftables:
-                if reason := nftables.probe_socket_cgroup():
-                    raise UnsupportedError(
-                        f"this kernel cannot match sockets by cgroup: {reason} (byway needs Linux "
-                        "5.13 or later with CONFIG_NFT_SOCKET, and CAP_NET_ADMIN)"
-                    )
+            if self.daemon_pid() in (0, os.getpid()):  # one that runs has found it to work
+                _require_socket_cgroup()
             self._system = Machine(self._root)
         return self._system
 
@@ -386,3 +381,15 @@ def describe_os_error(error: OSError) -> str:
     if error.errno == errno.ENOENT and "systemd" in text:
         return f"{text} (byway needs systemd as the service manager)"
     return text
+
+
+def _require_socket_cgroup() -> None:
+    """Raise UnsupportedError where nftables cannot match a socket's cgroup."""
+    from byway_systemd.system.nftables import Nftables  # noqa: PLC0415
+
+    with Nftables() as nftables:
+        if reason := nftables.probe_socket_cgroup():
+            raise UnsupportedError(
+                f"this kernel cannot match sockets by cgroup: {reason} (byway needs Linux "
+                "5.13 or later with CONFIG_NFT_SOCKET, and CAP_NET_ADMIN)"
+            )

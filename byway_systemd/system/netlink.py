@@ -1,8 +1,8 @@
 """Requests to the kernel over a raw netlink socket: framing, dumps, acknowledgements, errors.
 
-Read by struct alone, so that the verbs which only read need not import pyroute2 (about 100 ms and
-32 MB); messages that change something are built with its codecs (``route_messages``,
-``nft_messages``). Layout: netlink(7) and https://docs.kernel.org/userspace-api/netlink/intro.html.
+Read by struct alone, so that the verbs which only read need not import pyroute2; messages that
+change something are built with its codecs (``route_messages``, ``nft_codec``). Layout: netlink(7),
+and https://docs.kernel.org/userspace-api/netlink/intro.html.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tables, chains, sets and rules as nftables messages, through pyroute2's codecs, extended.
 
 Numbers: ``include/uapi/linux/netfilter/nf_tables.h``. Imported only where something is changed:
-importing any part of pyroute2 costs about 100 ms.
+readers need not pay for pyroute2.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import struct
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, assert_never
-
-from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_regs, nft_rule_msg, nft_set_msg
 
 from byway_systemd.core.nftables import (
     Counter,
@@ -35,6 +33,12 @@ from byway_systemd.core.nftables import (
     SetMark,
     Side,
     Verdict,
+)
+from byway_systemd.system.message_classes import (
+    nft_chain_msg,
+    nft_regs,
+    nft_rule_msg,
+    nft_set_msg,
 )
 from byway_systemd.system.netlink import HEADER
 from byway_systemd.system.nft_elements import KEY_BYTES, KEY_TYPES

@@ -294,7 +294,7 @@ def _render_replacement(table: NftTable) -> Iterator[Message]:
 
 def _render_content(table: NftTable) -> Iterator[Message]:
     """Yield what fills a table that has just been added."""
-    # Imported here: pyroute2 costs 100 ms, which readers need not pay.
+    # Imported here: readers need not pay for pyroute2.
     from byway_systemd.system.nft_codec import (  # noqa: PLC0415
         encode_chain,
         encode_rule,

@@ -159,14 +159,14 @@ class Routing:
                 raise
 
     def _send_route(self, kind: int, flags: int, route: Route, verb: str) -> None:
-        # Imported here: pyroute2 costs 100 ms, which readers need not pay.
+        # Imported here: readers need not pay for pyroute2.
         from byway_systemd.system.route_messages import encode_route  # noqa: PLC0415
 
         attempt = f"{verb} {describe_route(route)}"
         self._netlink.request(Message(kind, flags, encode_route(route), attempt))
 
     def _send_rule(self, kind: int, flags: int, rule: RoutingRule, verb: str) -> None:
-        # Imported here: pyroute2 costs 100 ms, which readers need not pay.
+        # Imported here: readers need not pay for pyroute2.
         from byway_systemd.system.route_messages import encode_rule  # noqa: PLC0415
 
         attempt = f"{verb} {describe_rule(rule)}"

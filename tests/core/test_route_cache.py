@@ -14,9 +14,9 @@ from worlds import configured, desireds, laptop, observeds
 from byway_systemd.core.apps import RefusedError
 from byway_systemd.core.config import Profile, WhenDown
 from byway_systemd.core.desired import TABLES, Desired
+from byway_systemd.core.parse import LARGEST_CACHE
 from byway_systemd.core.plan import plan
 from byway_systemd.core.route_cache import (
-    LARGEST_CACHE,
     RouteCache,
     _digest,
     describe_missing,
