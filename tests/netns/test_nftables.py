@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from contextlib import contextmanager, nullcontext
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -149,17 +148,13 @@ def test_a_hundred_thousand_prefixes(
     elements = tuple(str(ip_network((first + i * step, length))) for i in range(100_000))
     table = NftTable("byway", (), (NftSet("many", kind, elements),))
 
-    def install() -> tuple[float, bool]:
+    def install() -> bool:
         with Nftables() as nftables:
             nftables.replace_table(NftTable("byway", (), ()))
-            start = time.perf_counter()
             nftables.replace_table(table)
-            seconds = time.perf_counter() - start
-            return seconds, _look() == table.outline()
+            return _look() == table.outline()
 
-    seconds, equal = world.client.run(install)
-    assert equal
-    assert seconds < 3  # 0.4 s on an idle machine; generous for a busy one
+    assert world.client.run(install)
 
 
 def test_a_change_wakes_up_a_listener(world: World) -> None:
