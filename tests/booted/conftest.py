@@ -172,7 +172,7 @@ def byway(machine: Machine, topology: Topology) -> Iterator[Byway]:
     """byway, configured by the test; taken away afterwards."""
     assert topology
     program = Byway(machine)
-    if machine.left != "clean":  # each removal is a daemon-reload, two seconds of every test
+    if machine.left != "clean":  # a removal is seconds of every test
         program.remove()
     machine.left = "unknown"
     yield program

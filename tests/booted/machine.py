@@ -208,7 +208,7 @@ class Machine:
         return "".join(log.read_text(errors="replace")[-4000:] for log in logs if log.exists())
 
     def wait_until(
-        self, condition: str, *, timeout: float = 15, interval: float = 0.1, **args: object
+        self, condition: str, *, timeout: float = 40, interval: float = 0.1, **args: object
     ) -> None:
         """Wait inside the machine until the Python expression CONDITION holds."""
         source = (
@@ -268,7 +268,7 @@ class Process:
             )
         return int(status)
 
-    def wait_for(self, text: str, timeout: float = 15) -> str:
+    def wait_for(self, text: str, timeout: float = 40) -> str:
         """Wait until it has printed TEXT; all it has printed."""
         end = time.monotonic() + timeout
         while text not in (printed := self.output()):
@@ -283,7 +283,10 @@ class Process:
 
 
 def qemu_command(image: Image, folder: Path, options: str, *, on_terminal: bool) -> list[str]:
-    """QEMU's arguments; the disk's changes go to a file that QEMU has removed already."""
+    """QEMU's arguments; the disk's changes go to a file that QEMU has removed already.
+
+    BYWAY_MEMORY says how much memory the machine has, in MiB.
+    """
     serial = (
         "stdio,id=serial,signal=off" if on_terminal else f"file,id=serial,path={folder}/console.log"
     )

@@ -93,16 +93,18 @@ def cgroup_of(machine: Machine, program: str) -> str:
 
 @pytest.mark.usefixtures("users")
 def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway) -> None:
-    """Byway comes when the users are there already; what is not listed takes the VPN."""
+    """Byway comes when the users are there already; what is not listed takes the VPN.
+
+    One of the users by IPv4 and the other by IPv6.
+    """
     topology.vpn_up()
     byway.configure(CONFIG)
     byway.start()
     byway.settle()
     listed = {
         f"{name} of {user}, IPv{family}": probe_command(way(user), family=family, port=LISTED_PORT)
-        for family in (4, 6)
-        for user in UIDS
-        for name, way in WAYS.items()  # next to each other must not be two of one unit's name
+        for family, user in zip((4, 6), UIDS, strict=True)
+        for name, way in WAYS.items()
     }
     others = {
         f"{name} of {user}, not listed": probe_command(way(user))
