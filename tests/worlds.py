@@ -204,7 +204,10 @@ observeds = st.builds(
     sysctls=st.sampled_from(
         [
             (),
-            tuple((f"net/ipv4/conf/wwan0/{s}", "0") for s in ("route_localnet", "src_valid_mark")),
+            (
+                *((f"net/ipv4/conf/wwan0/{s}", "0") for s in ("route_localnet", "src_valid_mark")),
+                ("net/ipv6/conf/wwan0/router_probe_interval", "60"),
+            ),
         ]
     ),
     link_dns=st.sampled_from([(), ((3, "10.64.0.1"), (2, "192.168.1.1"))]),

@@ -44,7 +44,7 @@ from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.rules import describe_purpose, is_base_rule, is_own_rule, plan_rules
 from byway_systemd.core.selection import find_selection
 from byway_systemd.core.steering import find_steering, is_below, starts_holder
-from byway_systemd.core.sysctls import filter_sysctls, plan_sysctls
+from byway_systemd.core.sysctls import filter_sysctls, plan_sysctls, router_sysctls
 from byway_systemd.core.users import holder_unit, is_holder_unit
 from byway_systemd.core.vpn import Vpn, find_vpn, vpn_routes
 
@@ -69,7 +69,8 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     up_rules, down_rules, modes = _plan_rules(desired, uplinks, vpn, observed)
     steering = find_steering(desired, observed)
     up_table, down_table = _plan_table(desired, (uplinks, vpn), steering, observed)
-    up_sysctls, down_sysctls = plan_sysctls(filter_sysctls(uplinks, vpn), observed)
+    needed = filter_sysctls(uplinks, vpn) | router_sysctls(uplinks)
+    up_sysctls, down_sysctls = plan_sysctls(needed, observed)
     # Only behind the rules that stand in for what the kernel drops without them.
     asking = find_name_servers(uplinks, observed)
     opened, closed = plan_sysctls(sysctls_for(asking), observed, guarded=True)

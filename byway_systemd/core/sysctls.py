@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.network import Family
 from byway_systemd.core.operations import Operation, RestoreSysctl, WriteSysctl
 
 if TYPE_CHECKING:
@@ -11,10 +12,14 @@ if TYPE_CHECKING:
     from byway_systemd.core.observed import Observed
     from byway_systemd.core.vpn import Vpn
 
-SETTINGS = ("src_valid_mark", "route_localnet")  # of net/ipv4/conf/LINK
+SETTINGS = {  # of net/FAMILY/conf/LINK
+    "ipv4": ("src_valid_mark", "route_localnet"),
+    "ipv6": ("router_probe_interval",),
+}
 _BECAUSE = {
     "src_valid_mark": "strict rp_filter must look at the mark",
     "route_localnet": "DNS answers go back to the loopback",
+    "router_probe_interval": "a router that was away is asked again at once",
 }
 
 
@@ -22,6 +27,21 @@ def filter_sysctls(uplinks: tuple[Uplink, ...], vpn: Vpn | None = None) -> dict[
     """Return the settings that reverse path filters need: they must look at the mark."""
     links = [uplink.link for uplink in uplinks] + ([vpn.link] if vpn else [])
     return {f"net/ipv4/conf/{link.name}/src_valid_mark": "1" for link in links if link}
+
+
+def router_sysctls(uplinks: tuple[Uplink, ...]) -> dict[str, str]:
+    """Return the setting that lets IPv6 come back when its router does.
+
+    Where a router has not answered, the kernel takes the next route of a higher metric: in byway's
+    tables that is the last resort, and so all is unreachable until the router is probed again (RFC
+    4191, 3.5; ``rt6_probe`` of net/ipv6/route.c). By default that takes a minute.
+    """
+    return {
+        f"net/ipv6/conf/{uplink.link.name}/router_probe_interval": "1"  # seconds
+        for uplink in uplinks
+        if uplink.link
+        and any(route.gateway and route.family is Family.IPV6 for route in uplink.defaults)
+    }
 
 
 def plan_sysctls(

@@ -339,10 +339,11 @@ def _all_cgroups(profiles: Iterable[Profile]) -> tuple[str, ...]:
 
 def _observe_sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
     keys = (
-        f"net/ipv4/conf/{link.name}/{setting}"
+        f"net/{family}/conf/{link.name}/{setting}"
         for link in links
         if not link.loopback
-        for setting in SETTINGS
+        for family, settings in SETTINGS.items()
+        for setting in settings
     )
     values = ((key, observe_sysctl(key)) for key in keys)
     return tuple((key, value) for key, value in values if value is not None)

@@ -32,7 +32,7 @@ TRACES = (
     "ip route show table all",
     "ip -6 route show table all | grep -v '^ff00::/8\\|expires'",
     "nft list ruleset",
-    "sysctl -a -r 'net.ipv4.conf..*.(src_valid_mark|rp_filter)'",
+    "sysctl -a -r 'net.ipv[46].conf..*.(src_valid_mark|rp_filter|router_probe_interval)'",
     "find /run/systemd/system -name '*byway*'",
 )
 

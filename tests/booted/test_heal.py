@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from booted.laptop import RUNNING, Byway, time_to_heal
-from booted.topology import FOLDER, Topology, seen_from
+from booted.laptop import LISTED, RUNNING, Byway, time_to_heal
+from booted.topology import FOLDER, LISTED_PORT, Topology, seen_from
 
 if TYPE_CHECKING:
     from booted.machine import Machine
@@ -80,6 +80,17 @@ def test_heals(
         "ip rule del pref 100 2>/dev/null; ip address del 10.64.0.77/24 dev wwan0 2>/dev/null;"
         "nft list table ip containers >/dev/null 2>&1 || nft -f " + f"{FOLDER}/laptop.nft"
     )
+
+
+@pytest.mark.one_release
+def test_a_router_that_did_not_answer(machine: Machine, running: Byway) -> None:
+    """IPv6 comes back with it, not a minute later: nothing answers for it in between."""
+    assert running
+    failed = "2001:db8:2::1 lladdr 02:00:00:00:00:01 dev wwan0 nud failed"
+    machine.run(f"ip -6 neighbour replace {failed}; sleep 1.2")
+    seen_from(machine, [LISTED], family=6, port=LISTED_PORT)  # which makes the kernel ask again
+    machine.run("sleep 0.5")
+    assert seen_from(machine, [LISTED], family=6, port=LISTED_PORT) == "wwan0"
 
 
 def report(event: str, seconds: float, capsys: pytest.CaptureFixture[str]) -> None:

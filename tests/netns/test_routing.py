@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from byway_systemd.core.network import (
 from byway_systemd.system.netlink_events import ROUTING_EVENTS, EventKind, drain, open_event_socket
 from byway_systemd.system.routing import Routing
 from byway_systemd.system.sysctls import observe_sysctl, write_sysctl
-from netns.world import CLIENT_DIRECT, World, ip
+from netns.world import CLIENT_DIRECT, SERVERS, TABLE, World, ip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,3 +229,34 @@ def test_settings_are_read_and_written(world: World, tmp_path: Path) -> None:
 def _routes(table: int) -> tuple[Route, ...]:
     with Routing() as routing:
         return routing.observe_routes(table)
+
+
+@pytest.mark.parametrize(("interval", "reached"), [("1", True), ("60", False)])
+def test_a_router_that_has_not_answered(world: World, interval: str, reached: bool) -> None:
+    """The last resort is taken until the kernel probes the router again: after byway's second."""
+    setting = "net/ipv6/conf/direct0/router_probe_interval"
+    last = ("unreachable", "default", "metric", LAST_METRIC, "table", TABLE)
+    router = (ROUTES["gateway6"].gateway, "dev", "direct0")
+    inside = ("-n", world.client.name, "-6")
+
+    def send() -> int:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x1000000)
+            return sender.connect_ex((SERVERS[6], 9))
+
+    def ask() -> int:
+        write_sysctl(setting, interval)
+        time.sleep(1.2)
+        send()  # the probe goes out
+        time.sleep(0.3)
+        return send()
+
+    before = world.client.run(lambda: observe_sysctl(setting))
+    ip(*inside, "route", "add", *last)
+    ip(*inside, "neighbour", "replace", *router, "lladdr", "02:00:00:00:00:01", "nud", "failed")
+    try:
+        assert world.client.run(ask) == (0 if reached else errno.EHOSTUNREACH)
+    finally:
+        ip(*inside, "route", "delete", *last)
+        ip(*inside, "neighbour", "delete", *router)
+        world.client.run(lambda: write_sysctl(setting, str(before)))
