@@ -82,6 +82,7 @@ def test_half_of_an_earlier_run_converges(machine: Machine, byway: Byway) -> Non
     assert "99:" not in machine.run("ip rule").stdout
 
 
+@pytest.mark.one_release
 def test_reload(machine: Machine, topology: Topology, byway: Byway) -> None:
     """Apps, interface and interval change while it runs; no restart, and no signal needed."""
     byway.configure('interface = "wwan0"\n')

@@ -253,6 +253,7 @@ def test_link_down_blocks_or_takes_the_vpn(
     assert seen_from(machine, [LISTED]) == "wwan0"
 
 
+@pytest.mark.one_release
 def test_running_program_is_moved_and_moved_back(machine: Machine, byway: Byway) -> None:
     """One that runs when byway starts is moved, and returned when it is no longer listed."""
     # It makes its socket after a while: what it opened before stays where it was.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from browser.container import START
 from browser.controls import apply, ask_api, button, dialog, expect_message, fact, keep, open_tab
 
 if TYPE_CHECKING:
@@ -63,6 +64,30 @@ def test_apps_are_added_and_removed(page: View, container: Container) -> None:
         expect(button(page, f"Remove {app}")).to_have_count(0)
     assert listed(container) == ["/usr/bin/curl"]
     container.run("systemctl", "stop", "runs")
+
+
+def test_an_app_of_a_named_profile(page: View, container: Container) -> None:
+    file = container.root / "etc/byway/byway.toml"
+    file.write_text(START + '[profile.other]\ninterface = "wlan0"\n')
+    open_tab(page, "Apps")
+    button(page, "Add apps...").click()
+    dialog(page).get_by_role("tab", name="By name").click()
+    dialog(page).get_by_label("Profile").select_option("other")
+    dialog(page).get_by_label("Apps, one per line").fill("/usr/bin/wget\nunit:a.service")
+    dialog(page).get_by_role("button", name="Add", exact=True).click()
+    expect_message(page, "2 apps are listed.")
+    apps = ask_api(container, "GET", "/api/v1/apps")
+    assert [(app["app"], app["profile"]) for app in apps] == [
+        ("/usr/bin/curl", "default"),
+        ("/usr/bin/wget", "other"),
+        ("unit:a.service", "other"),
+    ]
+    row = page.frame.get_by_role("row").filter(has_text="/usr/bin/wget").first
+    expect(row).to_contain_text("other")
+    for app in ("/usr/bin/wget", "unit:a.service"):
+        button(page, f"Remove {app}").click()
+        expect(button(page, f"Remove {app}")).to_have_count(0)
+    assert listed(container) == ["/usr/bin/curl"]
 
 
 def test_bytes_by_link(page: View, container: Container) -> None:

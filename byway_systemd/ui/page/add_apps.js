@@ -33,8 +33,9 @@ export async function openAddApps(context) {
     changeDialog(store, { problem: reply.problem });
     return;
   }
-  const tab = reply.body.desktop.length ? "desktop" : "programs"; // a server has no desktop
-  changeDialog(store, { found: reply.body, tab });
+  const chosen = store.get().dialog?.tab; // somebody may have gone on meanwhile
+  const none = chosen === "desktop" && !reply.body.desktop.length; // a server has no desktop
+  changeDialog(store, { found: reply.body, tab: none ? "programs" : chosen });
   await loadIcons(context);
 }
 
