@@ -114,7 +114,7 @@ def open_exec_source() -> tuple[ExecSource | None, str]:
     try:
         return ExecSource(), ""
     except OSError as error:
-        return None, f"no process events here ({error.strerror}); scanned by the timer instead"
+        return None, f"not available: {error.strerror}; scanned by the timer instead"
 
 
 def open_network_sources() -> tuple[NetworkSource, NetworkSource, FileSource]:
