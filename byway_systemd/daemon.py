@@ -270,7 +270,13 @@ class Daemon:
     def _reconcile(self, previous: Observed | None) -> bool:
         """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
         try:
-            outcome = reconcile(self._world.system, self._desired, self._note_applied, previous)
+            outcome = reconcile(
+                self._world.system,
+                self._desired,
+                self._note_applied,
+                previous,
+                is_refused=bool(self._problems),
+            )
         except OSError as error:  # a dump that never stays still, a manager that is re-executed
             self._blind = True
             self._surface.publish_state()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from byway_systemd.core.operations import ReloadManager, RemoveUnitFile, WriteUnitFile
 from byway_systemd.core.plan import plan
 
 if TYPE_CHECKING:
@@ -53,8 +54,12 @@ def reconcile(
     desired: Desired,
     report: Callable[[Operation], None] | None = None,
     previous: Observed | None = None,
+    *,
+    is_refused: bool = False,
 ) -> Outcome:
     """Apply the plan until it is empty, for a few rounds: the world may move meanwhile.
+
+    ``is_refused`` says that the configuration's files are not what ``desired`` was made of.
 
     An operation that fails does not stop the others: each makes things better by itself. What
     failed is tried again by the next reconcile.
@@ -62,6 +67,9 @@ def reconcile(
     outcome = Outcome(system.observe(desired, previous))
     for _ in range(_MOST_ROUNDS):
         operations = plan(desired, outcome.observed)
+        was_reloaded = any(isinstance(o, ReloadManager) for o in outcome.applied)
+        if previous is not None or is_refused or was_reloaded:
+            operations = _without_vain_reload(operations)
         if not operations:
             outcome.failures.clear()
             break
@@ -70,6 +78,17 @@ def reconcile(
         if outcome.failures and plan(desired, outcome.observed) == operations:
             break
     return outcome
+
+
+def _without_vain_reload(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """Leave out a reload that is for the generator only.
+
+    The configuration's files may be newer than what was loaded of them, or wrong: then no reload
+    makes the generator write what is wanted here, and each keeps the manager from all else.
+    """
+    if any(isinstance(o, WriteUnitFile | RemoveUnitFile) for o in operations):
+        return operations
+    return tuple(o for o in operations if not isinstance(o, ReloadManager))
 
 
 def apply_all(

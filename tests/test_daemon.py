@@ -19,7 +19,7 @@ from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.desired import TABLES, Desired
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.network import Family, RoutingRule
-from byway_systemd.core.operations import AddRule, DeleteTable, PlaceProcess
+from byway_systemd.core.operations import AddRule, DeleteTable, PlaceProcess, ReloadManager
 from byway_systemd.core.plan import plan
 from byway_systemd.daemon import Coalescer, Daemon, World
 
@@ -455,6 +455,28 @@ def test_bad_configuration_keeps_the_last(outside: Outside) -> None:
         outside.desired = good
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: not outside.published[-1]["config_problems"])
+
+    live(outside, story)
+
+
+def test_bad_configuration_lets_the_manager_alone(outside: Outside) -> None:
+    """Somebody's daemon-reload takes away what was generated: of a bad one nothing is."""
+    files = (("byway.slice.d/50-byway.conf", "[Unit]\n"),)
+    outside.desired = replace(configured(), unit_files=files, has_generator=True)
+
+    def reloads() -> int:
+        return sum(isinstance(o, ReloadManager) for o in outside.machine.applied)
+
+    async def story() -> None:
+        assert outside.machine.observed.unit_files == files
+        before = reloads()
+        outside.desired = bad_config()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: outside.published[-1]["config_problems"])
+        outside.machine.observed = replace(outside.machine.observed, unit_files=(), rules=())
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await until(lambda: outside.machine.observed.rules)
+        assert reloads() == before
 
     live(outside, story)
 
