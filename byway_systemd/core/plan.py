@@ -46,7 +46,7 @@ from byway_systemd.core.selection import find_selection
 from byway_systemd.core.steering import find_steering, is_below, starts_holder
 from byway_systemd.core.sysctls import filter_sysctls, plan_sysctls, router_sysctls
 from byway_systemd.core.users import holder_unit, is_holder_unit
-from byway_systemd.core.vpn import Vpn, find_vpn, vpn_routes
+from byway_systemd.core.vpn import WAYS_OUT, Vpn, find_vpn, vpn_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,8 +193,10 @@ def _why_route(route: Route, uplinks: tuple[Uplink, ...]) -> str:
     names = (uplink.exit.profile.name for uplink in uplinks if uplink.exit.table == route.table)
     if route.kind is RouteKind.THROW:
         return "the tunnel's own packets must not enter it again"
-    if route.is_default:
-        return "the last resort: nothing falls through" if not route.link else "the way out"
+    if route.is_default and not route.link:
+        return "the last resort: nothing falls through"
+    if route.destination in WAYS_OUT:
+        return "the way out"
     return f"{route.destination} stays near for {next(names, 'the VPN')}"
 
 

@@ -38,7 +38,8 @@ _THROW_METRIC = 1024  # what the kernel makes of none for IPv6
 # a direct link is not looked at.
 _PREFERRED = ("wireguard", "amneziawg", "tun", "ppp", "xfrm", "vti", "vti6")
 _LINK_LOCAL = "fe80::/64"  # without it, no neighbour is found
-_DEFAULTS = frozenset(
+# Routes to everywhere, and the halves by which OpenVPN and others leave the default as it is.
+WAYS_OUT = frozenset(
     ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "::/1", "8000::/1", "2000::/3"]
 )
 
@@ -106,7 +107,7 @@ def find_vpn_link(desired: Desired, observed: Observed) -> Link | None:
     leading = {
         route.link
         for route in observed.routes
-        if route.destination in _DEFAULTS
+        if route.destination in WAYS_OUT
         and route.kind is RouteKind.UNICAST
         and route.table not in TABLES
     }
@@ -198,7 +199,7 @@ def leading_link(desired: Desired, observed: Observed, family: Family) -> Link |
         route
         for route in observed.routes
         if route.family is family
-        and route.destination in _DEFAULTS
+        and route.destination in WAYS_OUT
         and route.kind is RouteKind.UNICAST
         and route.table not in TABLES
     ]

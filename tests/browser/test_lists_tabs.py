@@ -9,8 +9,11 @@ from playwright.sync_api import expect
 
 from browser.container import START
 from browser.controls import apply, ask_api, button, dialog, expect_message, fact, keep, open_tab
+from browser.ways import Loopback
 
 if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Route
+
     from browser.container import Container
     from browser.ways import View
 
@@ -64,6 +67,29 @@ def test_apps_are_added_and_removed(page: View, container: Container) -> None:
         expect(button(page, f"Remove {app}")).to_have_count(0)
     assert listed(container) == ["/usr/bin/curl"]
     container.run("systemctl", "stop", "runs")
+
+
+def test_what_comes_late_is_not_shown_elsewhere(
+    container: Container, context: BrowserContext
+) -> None:
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    context.route("**/api/v1/programs", hold)
+    view = Loopback(container).open(context, "alice", may_change=True)
+    open_tab(view, "Apps")
+    button(view, "Add apps...").click()
+    dialog(view).get_by_role("button", name="Close").click()
+    open_tab(view, "Policy overrides (Advanced)")
+    button(view, "Add detected...").click()
+    expect(dialog(view).get_by_text("Looking...")).to_have_count(0)
+    with view.page.expect_response("**/api/v1/programs"):
+        late[0].continue_()
+    dialog(view).get_by_role("tab", name="Services").click()
+    expect(dialog(view).get_by_text("byway.service").first).to_be_visible()
+    assert view.errors == []
 
 
 def test_an_app_of_a_named_profile(page: View, container: Container) -> None:

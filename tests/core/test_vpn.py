@@ -11,6 +11,8 @@ from byway_systemd.core.config import Config, Profile
 from byway_systemd.core.desired import TABLES, Desired, desire
 from byway_systemd.core.network import Family, Link, Route, RouteKind, Tunnel
 from byway_systemd.core.observed import Observed
+from byway_systemd.core.operations import AddRoute
+from byway_systemd.core.plan import plan
 from byway_systemd.core.traffic import (
     SPARE_TABLES,
     VPN_TABLE,
@@ -125,6 +127,17 @@ def test_what_is_near_is_left_out_when_it_is_not_wanted_but_for_the_vpns_own() -
         "unreachable 0.0.0.0/0 -",
         "unreachable ::/0 -",
     ]
+
+
+def test_half_of_a_default_is_a_way_out() -> None:
+    observed = Observed(links=(LO, WLAN, WWAN, TUN), routes=(*MAIN, half(TUN)))
+    reasons = {
+        operation.route.destination: operation.because
+        for operation in plan(desired(), observed)
+        if isinstance(operation, AddRoute) and operation.route.table == VPN_TABLE
+    }
+    assert reasons["0.0.0.0/1"] == "the way out"
+    assert reasons["192.168.1.0/24"] == "192.168.1.0/24 stays near for the VPN"
 
 
 def test_endpoints_are_thrown_back() -> None:

@@ -24,18 +24,18 @@ const MOST_SHOWN = 60;
  */
 export async function openAddApps(context) {
   const { store, requests } = context;
-  openDialog(store, {
+  const change = openDialog(store, {
     kind: "apps", tab: "desktop", search: "", typed: "", chosen: {}, found: null, problem: null,
     refused: null, profile: "default",
   });
   const reply = await requests.get("/api/v1/programs");
   if (!reply.ok) {
-    changeDialog(store, { problem: reply.problem });
+    change({ problem: reply.problem });
     return;
   }
   const chosen = store.get().dialog?.tab; // somebody may have gone on meanwhile
   const none = chosen === "desktop" && !reply.body.desktop.length; // a server has no desktop
-  changeDialog(store, { found: reply.body, tab: none ? "programs" : chosen });
+  change({ found: reply.body, tab: none ? "programs" : chosen });
   await loadIcons(context);
 }
 

@@ -16,12 +16,12 @@ const MOST_SHOWN = 200;
  * @param {Object} context
  */
 export async function openDetected({ store, requests }) {
-  openDialog(store, {
+  const change = openDialog(store, {
     kind: "detected", tab: "subnets", search: "", side: "force_direct", chosen: {}, found: null,
     problem: null,
   });
   const reply = await requests.get("/api/v1/traffic/candidates");
-  changeDialog(store, reply.ok ? { found: reply.body } : { problem: reply.problem });
+  change(reply.ok ? { found: reply.body } : { problem: reply.problem });
 }
 
 /** What can be listed of each kind: the value, and what it is. */

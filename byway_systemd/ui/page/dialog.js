@@ -6,9 +6,13 @@ import { element, patchChildren } from "./dom.js";
 /**
  * @param {Object} store
  * @param {Object} dialog its kind, and what it is about
+ * @returns {function(Object): void} changes what this dialog shows, and no other that is open by
+ *   then: for what arrives later
  */
 export function openDialog(store, dialog) {
-  store.set({ dialog });
+  const opening = {};
+  store.set({ dialog: { ...dialog, opening } });
+  return (changes) => store.get().dialog?.opening === opening && changeDialog(store, changes);
 }
 
 /** @param {Object} store */

@@ -5,6 +5,7 @@ import { forms } from "./drafts.js";
 const SHORTEST_PAUSE = 500; // between two looks at the status, in milliseconds
 const COUNTERS_PAUSE = 2000;
 const RETRY_PAUSE = 2000; // one request may fail while the events go on
+const ACCESS_PATIENCE = 1000; // the page is shown without knowing who may change things, then
 const ROUNDING = 1500; // byway tells whole seconds
 const MOST_LOGGED = 500;
 const OF_COUNTERS = new Set(["overview", "apps"]);
@@ -26,6 +27,10 @@ export function follow(context) {
   const readForms = sparingly(() => readAllForms(context), SHORTEST_PAUSE);
   context.look = look;
   context.readForms = readForms;
+  context.access = Promise.race([
+    new Promise((resolve) => context.transport.onAccess(resolve)),
+    new Promise((resolve) => setTimeout(resolve, ACCESS_PATIENCE)),
+  ]);
   context.transport.events({
     onUp: () => arrive(context),
     onDown: (reason) => leave(context, reason),
@@ -69,7 +74,8 @@ function sparingly(run, pause) {
 
 async function arrive(context) {
   const { store } = context;
-  await Promise.all([readStatus(context), readAllForms(context), readCounters(context, true)]);
+  const reads = [readStatus(context), readAllForms(context), readCounters(context, true)];
+  await Promise.all([...reads, context.access]); // what comes later moves what is there
   if (store.get().status && store.get().connection !== "up") {
     logEntry(store, "connection", "byway answers");
     store.set({ connection: "up", downReason: "" });
