@@ -13,7 +13,8 @@ from served import CONFIG, Served, until
 INPUTS = 100_000
 WORKERS = 4
 ROUNDS = 4
-MOST_GROWTH = 3000  # kB, in the second half: what Python keeps for another use has levelled off
+# In kB: at first, and later, when what Python keeps for another use has levelled off.
+MOST_GROWTH = 3000
 
 
 def send(served: Served, count: int, seed: int) -> Counter[int]:
@@ -31,8 +32,9 @@ def send(served: Served, count: int, seed: int) -> Counter[int]:
 
 def test_raw_bytes(served: Served) -> None:
     send(served, 300, 0)
-    descriptors = served.descriptors()
-    seen: Counter[int] = Counter()
+    descriptors, memory = served.descriptors(), served.memory()
+    seen = send(served, 1500, 5)
+    assert served.memory() - memory < MOST_GROWTH
     sizes = []
     with ThreadPoolExecutor(WORKERS) as pool:
         for first in range(1, ROUNDS * WORKERS, WORKERS):

@@ -15,7 +15,7 @@ from booted.session import MACHINES
 from booted.topology import Topology, kept_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
 DIED = pytest.StashKey[bool]()
 NETWORK = """
@@ -23,6 +23,7 @@ for f in -4 -6; do ip $f rule; ip $f route show table byway; ip $f route; ip $f 
 ip address; ip -n isp -6 neigh
 """
 FAILED = pytest.StashKey[bool]()
+TURNS = ("running", "machine")  # by fixtures: starting byway takes seconds, and booting many
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark this folder's tests."""
-    if "release" in getattr(item, "fixturenames", ()):
+    if "release" in _fixtures_of(item):
         item.add_marker("booted")
 
 
@@ -62,7 +63,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, of `both`, the values that are marked one_release on the older machine."""
+    """What shares a running byway comes first, what boots a machine of its own comes last.
+
+    Leave out, of `both`, the values that are marked one_release on the older machine.
+    """
+    booted = [item for item in items if "release" in _fixtures_of(item)]
+    booted.sort(key=lambda item: (-int(_release_of(item)), _turn_of(item)))
+    items[:] = [*(item for item in items if "release" not in _fixtures_of(item)), *booted]
     if config.getoption("--machine") != "both":
         return
     older = [
@@ -77,6 +84,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _release_of(item: pytest.Item) -> str:
     spec = getattr(item, "callspec", None)
     return str(spec.params.get("release", "")) if spec else ""
+
+
+def _turn_of(item: pytest.Item) -> int:
+    return next((n for n, name in enumerate(TURNS) if name in _fixtures_of(item)), len(TURNS))
+
+
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +166,7 @@ def pytest_runtest_makereport(
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test again, once, when the machine died; never when the test failed."""
-    if "release" not in getattr(item, "fixturenames", ()):
+    if "release" not in _fixtures_of(item):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, nextitem=nextitem, log=False)

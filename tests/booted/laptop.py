@@ -118,8 +118,9 @@ class Byway:
         What systemd generated goes with the reload that the next ``start`` begins with: each takes
         seconds of every test.
         """
+        self.stop()
         self.machine.run(
-            "systemctl stop byway; rm -rf /etc/byway/* /etc/systemd/system/*.d;"
+            "rm -rf /etc/byway/* /etc/systemd/system/*.d;"
             "systemctl reset-failed; systemctl stop byway.slice 2>/dev/null; true"
         )
 
@@ -156,7 +157,7 @@ class Byway:
             pattern=pattern,
         )
 
-    def settle(self, condition: str = "True", timeout: float = 40) -> None:
+    def settle(self, condition: str = "True", timeout: float = 15) -> None:
         """Wait until the daemon says that all is in sync and ``condition`` holds of its status."""
         test = "not s['drift'] and not s['failures'] and bool(eval(args['extra']))"
         self.machine.wait_until(

@@ -208,7 +208,7 @@ class Machine:
         return "".join(log.read_text(errors="replace")[-4000:] for log in logs if log.exists())
 
     def wait_until(
-        self, condition: str, *, timeout: float = 40, interval: float = 0.1, **args: object
+        self, condition: str, *, timeout: float = 15, interval: float = 0.1, **args: object
     ) -> None:
         """Wait inside the machine until the Python expression CONDITION holds."""
         source = (
@@ -268,7 +268,7 @@ class Process:
             )
         return int(status)
 
-    def wait_for(self, text: str, timeout: float = 40) -> str:
+    def wait_for(self, text: str, timeout: float = 15) -> str:
         """Wait until it has printed TEXT; all it has printed."""
         end = time.monotonic() + timeout
         while text not in (printed := self.output()):

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 BYSTANDER = "from all to 192.0.2.0/24 lookup main"
 
 
+def manage_only(link: str) -> str:
+    """NetworkManager's settings: it has nothing to do with other links, nor with resolv.conf."""
+    return f"[main]\ndns=none\n\n[keyfile]\nunmanaged-devices=*,except:interface-name:{link}\n"
+
+
 @dataclass(frozen=True)
 class Rival:
     """A VPN client; what it does is told in shell lines.
@@ -157,13 +162,7 @@ NETWORK_MANAGER = Rival(
     restart="nmcli connection down rival; nmcli connection up rival",
     down="nmcli connection down rival; systemctl stop NetworkManager",
     files={
-        "/run/NetworkManager/conf.d/rival.conf": """\
-[main]
-dns=none
-
-[keyfile]
-unmanaged-devices=*,except:interface-name:wg0
-""",
+        "/run/NetworkManager/conf.d/rival.conf": manage_only("wg0"),
         "/etc/NetworkManager/system-connections/rival.nmconnection": """\
 [connection]
 id=rival

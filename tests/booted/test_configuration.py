@@ -145,21 +145,19 @@ def assert_limits(machine: Machine) -> None:
 
 
 def test_auto_takes_the_best_link_that_is_no_vpn(
-    machine: Machine, topology: Topology, byway: Byway
+    machine: Machine, topology: Topology, running: Byway
 ) -> None:
     """It changes to the next one when that is down, and back; the VPN's link is never taken."""
-    byway.configure(CONFIG.replace("wwan0", "auto"))
-    topology.vpn_up()
-    byway.start()
-    assert_auto(machine, topology, byway, "wlan0")
+    running.configure(CONFIG.replace("wwan0", "auto"))
+    assert_auto(machine, topology, running, "wlan0")
     topology.link_down("wlan0")
-    assert_auto(machine, topology, byway, "wwan0")
+    assert_auto(machine, topology, running, "wwan0")
     topology.restore()
-    assert_auto(machine, topology, byway, "wlan0")
+    assert_auto(machine, topology, running, "wlan0")
     # With neither, the VPN's is still there, and not taken.
     topology.link_down("wlan0")
     topology.link_down("wwan0")
-    byway.settle("$['profiles'][0]['link'] is None")
+    running.settle("$['profiles'][0]['link'] is None")
     assert seen_from(machine, [LISTED]) == "none"
     assert machine.run("ip route get 198.51.100.10").stdout.split()[2] == "wg0"
 

@@ -105,21 +105,19 @@ IPSEC = (
 )
 
 
-def test_server_of_ipsec(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_server_of_ipsec(machine: Machine, topology: Topology, running: Byway) -> None:
     """The kernel's own packets, which no program sends, go round as well."""
-    assert topology
+    topology.vpn_down()
     machine.run(IPSEC)
     try:
-        byway.configure(FULL_TUNNEL)
-        byway.start()
-        byway.settle("$['traffic']['vpn']['usable']")
-        (finding,) = findings(byway)["endpoints"] or ()
+        running.configure(FULL_TUNNEL)
+        running.settle("$['traffic']['mode'] == 'full_tunnel' and $['traffic']['vpn']['usable']")
+        (finding,) = findings(running)["endpoints"] or ()
         assert (
             finding["evidence"] == f"IPsec (ipsec0) talks to {SERVER}, and the mode is full_tunnel"
         )
         follow(machine, finding["remedy"])
-        assert findings(byway)["endpoints"] == []
+        assert findings(running)["endpoints"] == []
         machine.run(f"byway bypass remove {SERVER}")
     finally:
-        byway.stop()
         machine.run("ip xfrm state flush; ip link delete ipsec0")

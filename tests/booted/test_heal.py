@@ -82,10 +82,10 @@ def test_heals(
     )
 
 
+@pytest.mark.usefixtures("running")
 @pytest.mark.one_release
-def test_a_router_that_did_not_answer(machine: Machine, running: Byway) -> None:
+def test_a_router_that_did_not_answer(machine: Machine) -> None:
     """IPv6 comes back with it, not a minute later: nothing answers for it in between."""
-    assert running
     failed = "2001:db8:2::1 lladdr 02:00:00:00:00:01 dev wwan0 nud failed"
     machine.run(f"ip -6 neighbour replace {failed}; sleep 1.2")
     seen_from(machine, [LISTED], family=6, port=LISTED_PORT)  # which makes the kernel ask again
@@ -154,27 +154,25 @@ def test_lost_process_events(machine: Machine, running: Byway) -> None:
     process.stop()
 
 
-def test_wg_quick_up_and_down_never_leaks(topology: Topology, byway: Byway) -> None:
+def test_wg_quick_up_and_down_never_leaks(
+    machine: Machine, topology: Topology, running: Byway
+) -> None:
     """Its rules land in front of byway's; strict egress holds until the guard has moved."""
-    byway.configure(CONFIG)
-    byway.start()
-    with_wg = byway.heal("wg-quick up wg0; wg-quick down wg0; wg-quick up wg0", 10)
+    topology.vpn_down()
+    with_wg = running.heal("wg-quick up wg0; wg-quick down wg0; wg-quick up wg0", 6)
     assert not [ping for ping in with_wg if ping[1] in ("vpn", "wlan0")]
     assert with_wg[-1][1] == "direct"
-    byway.machine.run(["wg-quick", "down", "wg0"])
-    assert topology
+    machine.run(["wg-quick", "down", "wg0"])  # systemd knows nothing of it
 
 
 @pytest.mark.one_release
-def test_wg_quicks_rules_keep_their_order(topology: Topology, byway: Byway) -> None:
+def test_wg_quicks_rules_keep_their_order(topology: Topology, running: Byway) -> None:
     """Its `suppress_prefixlength 0` stands in front of its table, and byway in front of both."""
-    byway.configure(CONFIG)
-    byway.start()
     for _ in range(2):
-        topology.vpn_up()
-        byway.wait_for_rules("lookup byway(.|\\n)*suppress_prefixlength 0(.|\\n)*lookup 51820")
         topology.vpn_down()
-        byway.wait_for_rules("11590:")
+        running.wait_for_rules("11590:")
+        topology.vpn_up()
+        running.wait_for_rules("lookup byway(.|\\n)*suppress_prefixlength 0(.|\\n)*lookup 51820")
 
 
 @pytest.mark.one_release
@@ -195,21 +193,20 @@ def test_link_absent_at_start_renamed_and_back(
 
 
 def test_slice_stopped_and_started(
-    machine: Machine, topology: Topology, byway: Byway, capsys: pytest.CaptureFixture[str]
+    machine: Machine, running: Byway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It has a new cgroup id then, and the old one would match nothing."""
-    byway.configure(CONFIG)
-    topology.vpn_up()
     machine.put("/etc/systemd/system/byway.slice.d/stop.conf", "[Unit]\nRefuseManualStop=no\n")
-    byway.start()
-    before = byway.status()["profiles"][0]["cgroup_id"]
+    machine.run(["systemctl", "daemon-reload"])
+    before = running.status()["profiles"][0]["cgroup_id"]
     event = "systemctl stop byway.slice; systemctl start byway.slice byway-gate.service"
-    pings = byway.heal(event, joins="/sys/fs/cgroup/byway.slice")
+    pings = running.heal(event, joins="/sys/fs/cgroup/byway.slice")
     report("slice stopped and started", time_to_heal(pings), capsys)
     assert pings[-1][1] == "direct"
-    byway.settle(f"$['profiles'][0]['cgroup_id'] not in (None, {before})")
+    running.settle(f"$['profiles'][0]['cgroup_id'] not in (None, {before})")
     in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
     assert seen_from(machine, in_slice) == "wwan0"
+    machine.run("rm -r /etc/systemd/system/byway.slice.d; systemctl daemon-reload")
 
 
 @pytest.mark.one_release

@@ -1,7 +1,4 @@
-"""Where byway cannot work it refuses to start: why, what to do, and nothing of it is left.
-
-Stands right behind test_install.py, which has ended the session's machine already.
-"""
+"""Where byway cannot work it refuses to start: why, what to do, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -25,14 +22,15 @@ HYBRID = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=
 
 @pytest.fixture
 def own_machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """One whose systemd uses the old cgroup hierarchies, and the new one for itself alone."""
+    """One that has just booted, with the options of its kernel that are given."""
     end_machines(request.config)
-    with Machine(release, kernel_options=HYBRID) as machine:
+    with Machine(release, kernel_options=getattr(request, "param", "")) as machine:
         yield machine
 
 
+@pytest.mark.parametrize("own_machine", [HYBRID], indirect=True, ids=["hybrid"])
 def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
-    """Sockets could not be matched."""
+    """Where systemd has the new hierarchy for itself alone, sockets could not be matched."""
     mounts = "for at in /sys/fs/cgroup /sys/fs/cgroup/unified; do stat -f -c %T $at; done"
     assert own_machine.run(mounts).stdout == "tmpfs\ncgroup2fs\n", "not what this test is about"
     assert_refused(
@@ -42,9 +40,10 @@ def test_old_cgroup_hierarchy(own_machine: Machine) -> None:
     )
 
 
-def test_no_socket_expression(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_no_socket_expression(own_machine: Machine) -> None:
     """The kernel's module for it is not there."""
-    machine.run("rmmod nft_socket 2>/dev/null; mkdir -p /run/modprobe.d")
+    machine, topology, byway = own_machine, Topology(own_machine), Byway(own_machine)
+    machine.run(["mkdir", "-p", "/run/modprobe.d"])
     machine.put("/run/modprobe.d/none.conf", "install nft_socket /bin/false\n")
     topology.vpn_up()
     assert_refused(

@@ -29,6 +29,8 @@ def test_stop_leaves_nothing_but_running_apps(
     byway.stop()
     assert byway.traces() == before
     assert process.ended() is None
+    for verb in ("status", "test"):
+        assert byway.run(verb, check=False).rc == 3
     assert (
         machine.run(
             "systemctl is-active byway byway-gate byway-reconcile.timer", check=False
@@ -40,95 +42,83 @@ def test_stop_leaves_nothing_but_running_apps(
     process.stop()
 
 
-def test_crash_keeps_flows_and_is_repaired(
-    machine: Machine, topology: Topology, byway: Byway
-) -> None:
+def test_crash_keeps_flows_and_is_repaired(machine: Machine, running: Byway) -> None:
     """After SIGKILL traffic goes on as it was, and the next daemon adopts what it finds."""
-    byway.configure(CONFIG)
-    topology.vpn_up()
-    byway.start()
     flow = machine.spawn([LISTED, "-f", "198.51.100.10", "7001"])
     flow.wait_for("10.64.0.2")
-    old = byway.main_pid()
+    old = running.main_pid()
     machine.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "byway"])
     flow.write("while it is dead\n")
     flow.wait_for("while it is dead")
     assert seen_from(machine, [LISTED]) == "wwan0"
     machine.wait_until(
-        "open('/run/byway/daemon.pid').read() != args['old']", old=f"{old}\n", timeout=60
+        "open('/run/byway/daemon.pid').read() != args['old']", old=f"{old}\n", timeout=30
     )
-    byway.settle()
+    running.settle()
     flow.write("and after\n")
     flow.wait_for("and after")
-    log = machine.run(["journalctl", "-u", "byway", f"_PID={byway.main_pid()}", "-o", "cat"]).stdout
+    pid = running.main_pid()
+    log = machine.run(["journalctl", "-u", "byway", f"_PID={pid}", "-o", "cat"]).stdout
     assert "replace table" not in log, "the restart replaced what was in place"
     flow.stop()
 
 
 @pytest.mark.one_release
-def test_half_of_an_earlier_run_converges(machine: Machine, byway: Byway) -> None:
+def test_half_of_an_earlier_run_converges(machine: Machine, running: Byway) -> None:
     """A table and a rule are left over, routes are gone, another rule stands twice."""
-    byway.configure(CONFIG)
-    byway.start()
     machine.run("systemctl kill -s KILL --kill-whom=main byway; systemctl stop byway")
     machine.run(
         "ip route flush table byway; ip rule add pref 99 fwmark 0x1000000/0x3f000000 lookup byway"
         " protocol kernel; nft flush chain inet byway output"
     )
-    byway.start()
-    byway.settle()
-    assert byway.run("plan").stdout == "in sync: nothing to do\n"
+    machine.run(["systemctl", "start", "byway"])
+    running.settle()
+    assert running.run("plan").stdout == "in sync: nothing to do\n"
     assert seen_from(machine, [LISTED]) == "wwan0"
     assert "99:" not in machine.run("ip rule").stdout
 
 
 @pytest.mark.one_release
-def test_reload(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_reload(machine: Machine, running: Byway) -> None:
     """Apps, interface and interval change while it runs; no restart, and no signal needed."""
-    byway.configure('interface = "wwan0"\n')
-    topology.vpn_up()
-    byway.start()
-    pid = byway.main_pid()
+    pid = running.main_pid()
+    running.configure('interface = "wwan0"\n')
+    running.settle("not $['apps']")
     assert seen_from(machine, [LISTED]) == "vpn"
-    byway.configure(CONFIG)
-    byway.settle("$['apps']")
+    running.configure(CONFIG)
+    running.settle("$['apps']")
     assert seen_from(machine, [LISTED]) == "wwan0"
-    byway.configure(CONFIG.replace("wwan0", "wlan0"))
-    byway.settle("$['profiles'][0]['link'] == 'wlan0'")
+    running.configure(CONFIG.replace("wwan0", "wlan0"))
+    running.settle("$['profiles'][0]['link'] == 'wlan0'")
     assert seen_from(machine, [LISTED]) == "wlan0"
-    byway.configure('reconcile = "1m30s"\n' + CONFIG)
+    running.configure('reconcile = "1m30s"\n' + CONFIG)
     show = "systemctl show byway-reconcile.timer -P TimersMonotonic | tr ';' '\\n'"
     machine.wait_until("'1min 30s' in __import__('subprocess').getoutput(args['show'])", show=show)
-    byway.configure('reconcile = "0"\n' + CONFIG)
+    running.configure('reconcile = "0"\n' + CONFIG)
     machine.wait_until(
         "__import__('subprocess').call(['systemctl', 'is-active', '-q', 'byway-reconcile.timer'])"
     )
     machine.run(["systemctl", "reload", "byway"])
-    assert byway.main_pid() == pid
+    assert running.main_pid() == pid
 
 
 @pytest.mark.one_release
-def test_bad_reload_keeps_the_last_good_one(
-    machine: Machine, topology: Topology, byway: Byway
-) -> None:
+def test_bad_reload_keeps_the_last_good_one(machine: Machine, running: Byway) -> None:
     """It is refused whole, said in the journal and by status, and forgotten once corrected."""
-    byway.configure(CONFIG)
-    topology.vpn_up()
-    byway.start()
     bad = CONFIG + 'interfaces = "wlan0"\n[direct]\nwhen_down = "never"\n'
-    byway.configure(bad)
-    byway.settle("len($['config_problems']) == 2")
+    running.configure(bad)
+    running.settle("len($['config_problems']) == 2")
     assert seen_from(machine, [LISTED]) == "wwan0"
-    shown = byway.run("status", check=False)
+    shown = running.run("status", check=False)
     assert "byway.toml:3: interfaces: unknown key (did you mean interface?)" in shown.stdout
-    checked = byway.run("config check", check=False)
+    checked = running.run("config check", check=False)
     assert checked.rc == 2
     assert "byway.toml:5: direct.when_down" in checked.stderr
     assert "the last good one stays in force" in machine.journal("byway")
     machine.run(["systemctl", "reload", "byway"])
     assert seen_from(machine, [LISTED]) == "wwan0"
-    byway.configure(CONFIG)
-    byway.settle("not $['config_problems']")
+    running.configure(CONFIG)
+    running.settle("not $['config_problems']")
 
 
 @pytest.mark.one_release
@@ -142,28 +132,26 @@ def test_bad_config_at_start_fails_and_boots(machine: Machine, byway: Byway) -> 
 
 
 @pytest.mark.one_release
-def test_add_and_remove(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_add_and_remove(machine: Machine, running: Byway) -> None:
     """The file's comments stay, and it takes effect at once."""
-    byway.configure('# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n')
-    topology.vpn_up()
-    byway.start()
-    assert byway.run("add /opt/app/listed").stdout == "added /opt/app/listed\n"
-    byway.settle("len($['apps']) == 2")
+    running.configure('# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n')
+    running.settle("[app['app'] for app in $['apps']] == ['/usr/bin/curl']")
+    assert running.run("add /opt/app/listed").stdout == "added /opt/app/listed\n"
+    running.settle("len($['apps']) == 2")
     assert seen_from(machine, [LISTED]) == "wwan0"
-    byway.run("remove /opt/app/listed")
-    byway.settle("len($['apps']) == 1")
+    running.run("remove /opt/app/listed")
+    running.settle("len($['apps']) == 1")
     assert seen_from(machine, [LISTED]) == "vpn"
     text = machine.get("/etc/byway/byway.toml")
     assert text == '# mine\ninterface = "wwan0"\napps = [\n  "/usr/bin/curl",  # the web\n]\n'
-    assert byway.run("remove /opt/app/listed", check=False).rc == 5
-    assert byway.run("add listed", check=False).rc == 2
+    assert running.run("remove /opt/app/listed", check=False).rc == 5
+    assert running.run("add listed", check=False).rc == 2
 
 
 @pytest.mark.one_release
-def test_without_root(machine: Machine, byway: Byway) -> None:
+@pytest.mark.usefixtures("running")
+def test_without_root(machine: Machine) -> None:
     """Readers work, the others say what to do."""
-    byway.configure(CONFIG)
-    byway.start()
     machine.run("id -u alice >/dev/null 2>&1 || useradd alice")
     for verb, code in (
         ("status", 0),
@@ -178,8 +166,6 @@ def test_without_root(machine: Machine, byway: Byway) -> None:
         done = machine.run(f"byway {verb}", user="alice", check=False)
         assert done.rc == code, done
         assert "Traceback" not in done.stderr
-    byway.stop()
-    assert machine.run("byway status", user="alice", check=False).rc == 3
 
 
 @pytest.mark.one_release
@@ -189,7 +175,7 @@ def test_foreground(machine: Machine, topology: Topology, byway: Byway) -> None:
     before = byway.traces()
     machine.put("/root/mine.toml", 'reconcile = "5s"\n' + CONFIG)
     daemon = machine.spawn(["byway", "daemon", "--config", "/root/mine.toml"])
-    machine.wait_until("__import__('os').path.exists('/run/byway/status.json')", timeout=60)
+    machine.wait_until("__import__('os').path.exists('/run/byway/status.json')", timeout=30)
     in_slice = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway.slice", "probe"]
     assert seen_from(machine, in_slice) == "wwan0"
     machine.run(["kill", "-INT", str(daemon.pid)])

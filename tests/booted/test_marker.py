@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from booted.laptop import LISTED, Byway
+from booted.laptop import LISTED, RUNNING, Byway
 from booted.topology import INTERNET, LISTED_PORT, Topology, seen_from, way_in
 
 if TYPE_CHECKING:
@@ -117,15 +117,15 @@ def test_multipath_tcp(machine: Machine, topology: Topology, family: int) -> Non
     server.stop()
 
 
-def test_no_route_in_main(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_no_route_in_main(machine: Machine, topology: Topology, running: Byway) -> None:
     """Where main has no default at all, what is listed still has one."""
-    byway.configure(CONFIG + '[direct]\ngateway = "10.64.0.1"\ngateway6 = "2001:db8:2::1"\n')
-    byway.start()
+    topology.vpn_down()
+    running.configure(RUNNING + '[direct]\ngateway = "10.64.0.1"\ngateway6 = "2001:db8:2::1"\n')
+    machine.run(["systemctl", "reload", "byway"])
     machine.run("for f in -4 -6; do while ip $f route del default 2>/dev/null; do :; done; done")
     for family in (4, 6):
         assert seen_from(machine, [LISTED], family=family, port=LISTED_PORT) == "wwan0"
         assert seen_from(machine, family=family) == "none"
-    assert topology
 
 
 @pytest.mark.parametrize("setting", ["auto", "off"])

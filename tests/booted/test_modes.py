@@ -38,6 +38,8 @@ cgroups = ["two.service", "/system.slice/three.service"]
 subnets = "172.18.0.11, fd18::11"
 destinations = ["198.51.100.30", "2001:db8:f::30"]
 """
+# Taken up by the daemon.
+FORCED = "$['traffic']['overrides']['force_direct']['uids'] == 1"
 WG_CONFIG = "/etc/wireguard/wg0.conf"
 # What is to go by the direct link asks port 7001, by the VPN 7002, and what only the mode decides
 # about 7000: so they are told apart on the wire.
@@ -196,16 +198,15 @@ def kept_to_their_ways(topology: Topology) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("askers")
-def test_every_mode(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_every_mode(machine: Machine, topology: Topology, running: Byway) -> None:
     """Switched live beside wg-quick; direct beats VPN beats the mode."""
-    topology.vpn_up()
-    byway.configure(CONFIG)
-    byway.start()
+    running.configure(CONFIG)
+    running.settle(FORCED)
     for mode, rest in RESTS.items():
         with kept_to_their_ways(topology):
             if mode != "bypass":
-                assert byway.run(f"mode {mode}").stdout.startswith(mode)
-            byway.settle(f"$['traffic']['mode'] == {mode!r}")
+                assert running.run(f"mode {mode}").stdout.startswith(mode)
+            running.settle(f"$['traffic']['mode'] == {mode!r}")
             assert ways(machine) == expected(rest), mode
 
 
@@ -238,12 +239,11 @@ def test_full_tunnel_is_byways_own(machine: Machine, topology: Topology, byway: 
     assert seen_from(machine) == "wlan0"
 
 
-def test_a_vpn_that_is_down(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_a_vpn_that_is_down(machine: Machine, topology: Topology, running: Byway) -> None:
     """In each mode, what is for the VPN waits for it, and what is direct goes on."""
     machine.put("/opt/app/ask", ASK, 0o755)
-    topology.vpn_up()
-    byway.configure(CONFIG)
-    byway.start()
+    running.configure(CONFIG)
+    running.settle(FORCED)
     rests: dict[str, Way] = {
         "bypass": "wlan0",  # the VPN client's own business, which has taken its routes away
         "selective": "wwan0",
@@ -252,31 +252,31 @@ def test_a_vpn_that_is_down(machine: Machine, topology: Topology, byway: Byway) 
     }
     topology.vpn_down()
     for mode, rest in rests.items():
-        byway.run(f"mode {mode}")
-        byway.settle(f"$['traffic']['mode'] == {mode!r} and not $['traffic']['vpn']['usable']")
+        running.run(f"mode {mode}")
+        running.settle(f"$['traffic']['mode'] == {mode!r} and not $['traffic']['vpn']['usable']")
         assert ways(machine, FEW) == expected(rest, vpn="none", names=FEW), mode
     topology.vpn_up()
-    byway.wait_for_rules(FIRST)  # of both families, which wg-quick took from it one by one
-    byway.settle("$['traffic']['vpn']['usable']")
+    running.wait_for_rules(FIRST)  # of both families, which wg-quick took from it one by one
+    running.settle("$['traffic']['vpn']['usable']")
     assert ways(machine, FEW) == expected("wwan0", names=FEW)
 
 
 @pytest.mark.parametrize("redirects", [True, False])
 def test_beside_openvpn(
-    machine: Machine, topology: Topology, byway: Byway, *, redirects: bool
+    machine: Machine, topology: Topology, running: Byway, *, redirects: bool
 ) -> None:
     """With its redirect-gateway and without: its server is on the list, as nothing tells it."""
-    assert topology
+    topology.vpn_down()
     machine.put("/opt/app/ask", ASK, 0o755)
     client = OPENVPN if redirects else without_redirect(OPENVPN)
     client.start(machine)
     try:
-        byway.configure(CONFIG.replace("198.51.100.20", "203.0.113.9"))
-        byway.start()
+        running.configure(CONFIG.replace("198.51.100.20", "203.0.113.9"))
+        running.settle(FORCED)
         rests: dict[str, Way] = {"full_tunnel": "vpn", "selective": "wwan0"}
         for mode, rest in rests.items():
-            byway.run(f"mode {mode}")
-            byway.settle(f"$['traffic']['mode'] == {mode!r} and $['traffic']['vpn']['usable']")
+            running.run(f"mode {mode}")
+            running.settle(f"$['traffic']['mode'] == {mode!r} and $['traffic']['vpn']['usable']")
             found = of_ipv4(ways(machine, FEW))
             assert found == of_ipv4(expected(rest, names=FEW)), mode
     finally:

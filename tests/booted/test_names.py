@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from booted.laptop import RUNNING
+from booted.rivals import manage_only
 from booted.topology import way_of
 
 if TYPE_CHECKING:
@@ -75,13 +76,7 @@ def test_the_direct_links_server_is_asked(machine: Machine, running: Byway) -> N
 
 
 MANAGER = {
-    "/run/NetworkManager/conf.d/names.conf": """\
-[main]
-dns=none
-
-[keyfile]
-unmanaged-devices=*,except:interface-name:wwan0
-""",
+    "/run/NetworkManager/conf.d/names.conf": manage_only("wwan0"),
     "/etc/NetworkManager/system-connections/uplink.nmconnection": """\
 [connection]
 id=uplink
@@ -113,7 +108,11 @@ def network_manager(machine: Machine, running: Byway) -> Iterator[None]:
     yield
     machine.run("systemctl stop NetworkManager; rm -f " + " ".join(MANAGER))
     # It marks addresses noprefixroute; they come back as they were when the world is restored.
-    machine.run("ip address flush dev wwan0")
+    # The link-local one, which it does not leave to the kernel, comes back when that is set.
+    generation = "net.ipv6.conf.wwan0.addr_gen_mode"
+    machine.run(
+        f"ip address flush dev wwan0; sysctl -q -w {generation}=1; sysctl -q -w {generation}=0"
+    )
 
 
 @pytest.mark.usefixtures("network_manager")

@@ -119,23 +119,21 @@ def test_programs_of_sessions(machine: Machine, topology: Topology, byway: Byway
 @pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_it_stays_with_the_session_and_ends_with_it(
-    machine: Machine, topology: Topology, byway: Byway
+    machine: Machine, topology: Topology, running: Byway
 ) -> None:
     """Held or moved, it is in its own user's manager; a login later all is as it was."""
-    topology.vpn_up()
-    byway.configure(CONFIG)
-    byway.start()
-    byway.settle()
+    running.configure(CONFIG)
+    running.settle("len($['apps']) == 4")
     for user in UIDS:
         machine.run([*of_user(user), SLEEPER, "600"])
         cgroup = cgroup_of(machine, "sleeper")
         assert cgroup.startswith(f"{manager_of(user)}/byway.slice/byway-apps.service/default/gate-")
-    shown = byway.run("status").stdout
+    shown = running.run("status").stdout
     assert shown.count(SLEEPER) >= 3, shown  # the app, and a process of each user
     leave(machine, "alice")
     assert cgroup_of(machine, "sleeper").startswith(manager_of("bob"))
     assert machine.run("pgrep -c -x sleeper").stdout.strip() == "1"
-    byway.settle()
+    running.settle()
     linger(machine, "alice")
     with kept_apart(topology):
         for user in UIDS:
@@ -147,22 +145,21 @@ def test_it_stays_with_the_session_and_ends_with_it(
 @pytest.mark.one_release
 @pytest.mark.usefixtures("users")
 def test_what_runs_already_is_moved_within_the_session_and_back(
-    machine: Machine, topology: Topology, byway: Byway
+    machine: Machine, running: Byway
 ) -> None:
-    assert topology
-    byway.configure('interface = "wwan0"\n')
-    byway.start()
+    running.configure('interface = "wwan0"\n')
+    running.settle("not $['apps']")
     shell = f"{SLEEPER} 600 & sleep 600; true"  # not alone: else its scope would be adopted
     machine.spawn([*by_login("alice"), "/bin/sh", "-c", shell])
     machine.run("until pgrep -x sleeper; do sleep 0.1; done", timeout=20)
     origin = cgroup_of(machine, "sleeper")
     assert "/user-1000.slice/session-" in origin
-    byway.configure(CONFIG)
-    byway.run("reconcile")
+    running.configure(CONFIG)
+    running.run("reconcile")
     holder = f"{manager_of('alice')}/byway.slice/byway-apps.service/default/moved-"
     machine.run(f"until grep -q {holder} /proc/$(pgrep -x sleeper)/cgroup; do sleep 0.1; done")
-    byway.configure('interface = "wwan0"\n')
-    byway.run("reconcile")
+    running.configure('interface = "wwan0"\n')
+    running.run("reconcile")
     machine.run(f"until grep -q {origin} /proc/$(pgrep -x sleeper)/cgroup; do sleep 0.1; done")
     machine.run("pkill -x sleeper")
 

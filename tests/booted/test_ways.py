@@ -292,19 +292,16 @@ def test_strict_reverse_path_filter(machine: Machine, topology: Topology, byway:
 
 
 @pytest.mark.one_release
-def test_two_profiles(machine: Machine, topology: Topology, byway: Byway) -> None:
+def test_two_profiles(machine: Machine, running: Byway) -> None:
     """Each with its own link, slice and table."""
-    byway.configure(
-        'interface = "wwan0"\napps = ["/opt/app/listed"]\n'
-        '[profile.home]\ninterface = "wlan0"\napps = ["/opt/app/link"]\n'
-    )
-    topology.vpn_up()
-    byway.start()
-    home = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway-home.slice", "probe"]
+    home = '[profile.home]\ninterface = "wlan0"\napps = ["/opt/app/link"]\n'
+    running.configure(RUNNING + home)
+    running.settle("len($['profiles']) == 2")
+    in_home = ["systemd-run", "-q", "--wait", "--pipe", "--slice=byway-home.slice", "probe"]
     for family in (4, 6):
         assert seen_from(machine, [LISTED], family=family) == "wwan0"
         assert seen_from(machine, ["/opt/app/real"], family=family) == "wlan0"
-        assert seen_from(machine, home, family=family) == "wlan0"
+        assert seen_from(machine, in_home, family=family) == "wlan0"
         assert seen_from(machine, ["byway", "run", "-p", "home", "probe"], family=family) == "wlan0"
         assert seen_from(machine, family=family) == "vpn"
 
