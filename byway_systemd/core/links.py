@@ -131,6 +131,8 @@ def _order(route: Route) -> tuple[int, int]:
 def _find_defaults(
     profile: Profile, family: Family, link: Link, observed: Observed
 ) -> tuple[Route, ...]:
+    if family is Family.IPV6 and link.awaits_ipv6:
+        return ()  # what left by it now would have another link's address for all of its flow
     configured = profile.gateway if family is Family.IPV4 else profile.gateway6
     if configured != AUTO:
         return (_default_by(family, link, configured),) if link.up else ()

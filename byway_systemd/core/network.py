@@ -56,7 +56,8 @@ class Link:
 
     ``kind`` is IFLA_INFO_KIND (``wireguard``, ``tun``, ``bridge`` ...; empty for hardware, ``ppp``
     for a PPP device). ``up`` means administratively up with a carrier (IFF_UP and IFF_LOWER_UP).
-    ``addresses`` are ``address/length``, every family.
+    ``addresses`` are ``address/length``, every family. ``awaits_ipv6`` says that it has IPv6
+    addresses beyond its own network, and none of them may be used yet (IFA_F_TENTATIVE).
     """
 
     index: int
@@ -67,6 +68,7 @@ class Link:
     loopback: bool = False
     alternative_names: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    awaits_ipv6: bool = False
 
     def is_called(self, name: str) -> bool:
         """Whether ``name`` is the link's name or one of its alternative names."""

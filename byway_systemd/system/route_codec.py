@@ -7,7 +7,7 @@ spared its import, and the daemon observes all of them anew after each event.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from byway_systemd.core.network import (
     LOCAL_TABLE,
@@ -26,7 +26,7 @@ from byway_systemd.system.netlink import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _U32 = struct.Struct("=I")
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
@@ -45,6 +45,8 @@ _IFLA_INFO_KIND = 1
 _ARPHRD_PPP = 512
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_OPTIMISTIC, _IFA_F_TENTATIVE = 0x04, 0x40
+_SCOPE_UNIVERSE = 0  # RT_SCOPE_UNIVERSE
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 8, 9, 15, 18
@@ -81,11 +83,25 @@ REFUSALS = frozenset(
 _FAMILIES = {int(family): family for family in Family}
 
 
-def parse_link(payload: bytes, addresses: tuple[str, ...]) -> Link:
+class LinkAddress(NamedTuple):
+    """An address of the link ``link``, as ``address/length``.
+
+    ``tentative`` is set while it is looked whether another machine has it as well, and stays when
+    one has (IFA_F_TENTATIVE of if_addr.h; RFC 4862). An optimistic one is used meanwhile.
+    """
+
+    link: int
+    text: str
+    tentative: bool
+    global_ipv6: bool
+
+
+def parse_link(payload: bytes, addresses: Sequence[LinkAddress] = ()) -> Link:
     """Return the link of an RTM_NEWLINK message, with ``addresses``."""
     _family, hardware, index, flags, _change = _LINK.unpack_from(payload)
     found = parse_attributes(payload, _LINK.size)
     properties = list_attributes(found.get(_IFLA_PROP_LIST, b""))
+    candidates = [address.tentative for address in addresses if address.global_ipv6]
     kind = parse_text(parse_attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b""))
     return Link(
         index=index,
@@ -95,7 +111,8 @@ def parse_link(payload: bytes, addresses: tuple[str, ...]) -> Link:
         point_to_point=bool(flags & _IFF_POINTOPOINT),
         loopback=bool(flags & _IFF_LOOPBACK),
         alternative_names=tuple(parse_text(v) for k, v in properties if k == _IFLA_ALT_IFNAME),
-        addresses=addresses,
+        addresses=tuple(address.text for address in addresses),
+        awaits_ipv6=any(candidates) and all(candidates),
     )
 
 
@@ -106,15 +123,17 @@ def parse_link_bytes(payload: bytes) -> LinkBytes:
     return LinkBytes(_LINK.unpack_from(payload)[2], sent, received)
 
 
-def parse_address(payload: bytes) -> tuple[int, str]:
-    """Return the link index and ``address/length`` of an RTM_NEWADDR message.
+def parse_address(payload: bytes) -> LinkAddress:
+    """Return the address of an RTM_NEWADDR message.
 
     On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL the address.
     """
-    _family, length, _flags, _scope, index = _ADDRESS.unpack_from(payload)
+    family, length, flags, scope, index = _ADDRESS.unpack_from(payload)
     found = parse_attributes(payload, _ADDRESS.size)
     address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
-    return index, f"{render_address(address)}/{length}" if address else ""
+    text = f"{render_address(address)}/{length}" if address else ""
+    tentative = flags & (_IFA_F_TENTATIVE | _IFA_F_OPTIMISTIC) == _IFA_F_TENTATIVE
+    return LinkAddress(index, text, tentative, family == Family.IPV6 and scope == _SCOPE_UNIVERSE)
 
 
 def parse_route(payload: bytes) -> Iterator[Route]:

@@ -33,6 +33,7 @@ from byway_systemd.system.route_codec import (
 
 if TYPE_CHECKING:
     from byway_systemd.core.network import Link, LinkBytes, Route, RoutingRule
+    from byway_systemd.system.route_codec import LinkAddress
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
@@ -67,13 +68,13 @@ class Routing:
 
     def observe_links(self) -> tuple[Link, ...]:
         """Return every link by index, with its addresses in the kernel's order."""
-        addresses: dict[int, list[str]] = {}
+        addresses: dict[int, list[LinkAddress]] = {}
         for reply in self._netlink.dump(_RTM_GETADDR, _ADDRESS_REQUEST, "list addresses"):
-            index, address = parse_address(reply.payload)
-            addresses.setdefault(index, []).append(address)
+            address = parse_address(reply.payload)
+            addresses.setdefault(address.link, []).append(address)
         links = (
             # struct ifinfomsg: family, padding, type, then the index
-            parse_link(reply.payload, tuple(addresses.get(_index(reply.payload), ())))
+            parse_link(reply.payload, addresses.get(_index(reply.payload), ()))
             for reply in self._netlink.dump(_RTM_GETLINK, _LINK_REQUEST, "list links")
         )
         return tuple(sorted(links, key=lambda link: link.index))

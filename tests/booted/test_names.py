@@ -122,6 +122,8 @@ def test_servers_that_only_networkmanager_knows(machine: Machine, running: Byway
     running.settle("$['profiles'][0]['dns'] == []")
     machine.run("systemctl start NetworkManager; nmcli connection up uplink")
     running.settle("$['profiles'][0]['dns'] == ['10.64.0.1', '2001:db8:2::1']")
+    # IPv6 leaves by the link as soon as it is known that nobody else has its address.
+    running.settle("$['profiles'][0]['gateways']['ipv6'] == '2001:db8:2::1'")
     for address in ("127.0.0.53", "2001:db8:f::10"):
         told = machine.run([*IN_SLICE, "python3", "-c", QUESTION, address]).stdout.split()
         assert told[0] == "own", (address, told)

@@ -123,6 +123,15 @@ def test_configured_gateway6(gateway: str, onlink: bool) -> None:
     assert (route.family, route.gateway, route.onlink) == (V6, gateway, onlink)
 
 
+@pytest.mark.parametrize("gateway6", ["auto", "2001:db8:2::1"])
+def test_ipv6_waits_for_an_address_that_may_be_used(gateway6: str) -> None:
+    waiting = replace(WWAN, awaits_ipv6=True)
+    observed = world(default(3, "10.64.0.1"), Route(V6, 254, "::/0", link=3), links=(LO, waiting))
+    uplink = found(observed, interface="wwan0", gateway6=gateway6)
+    assert ways(uplink) == [(V4, "10.64.0.1")]
+    assert uplink.usable
+
+
 def test_router_advertisement() -> None:
     route = Route(V6, 254, "::/0", gateway="fe80::1", link=3, metric=1024, protocol=9)
     assert ways(found(world(route), interface="wwan0")) == [(V6, "fe80::1")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import time
 from dataclasses import replace
@@ -146,6 +147,35 @@ def test_links_show_addresses_names_and_kinds(world: World) -> None:
     addresses = (f"{CLIENT_DIRECT[4]}/24", f"{CLIENT_DIRECT[6]}/64")
     assert world.client.run(observe) == (world.direct_index, "veth", True, True, addresses, True)
     ip("-n", name, "link", "property", "del", "dev", "direct0", "altname", "wan")
+
+
+@pytest.mark.parametrize("others", ["none", "usable"])
+def test_an_ipv6_address_that_may_not_be_used_yet(world: World, others: str) -> None:
+    """Until it is known that nobody else has it; the kernel tells when that is so."""
+    inside = ("-n", world.client.name)
+    ip(*inside, "link", "add", "new0", "type", "veth", "peer", "name", "new1")
+    for link in ("new0", "new1"):
+        ip(*inside, "link", "set", link, "up")
+    if others == "usable":
+        ip(*inside, "address", "add", "2001:db8:99::2/64", "dev", "new0", "nodad")
+
+    def awaits(routing: Routing) -> bool:
+        return next(link for link in routing.observe_links() if link.name == "new0").awaits_ipv6
+
+    def observe() -> list[bool]:
+        with Routing() as routing, open_event_socket(ROUTING_EVENTS) as events:
+            seen = [awaits(routing)]
+            ip("address", "add", "2001:db8:99::1/64", "dev", "new0")
+            seen.append(awaits(routing))
+            while awaits(routing):
+                assert select.select([events], [], [], 10)[0]
+                drain(events)
+            return [*seen, awaits(routing)]
+
+    try:
+        assert world.client.run(observe) == [False, others == "none", False]
+    finally:
+        ip(*inside, "link", "delete", "new0")
 
 
 def test_multipath_and_next_hop_objects_are_understood(world: World) -> None:
