@@ -113,14 +113,14 @@ class Byway:
         self.machine.run(["systemctl", "stop", "byway"])
 
     def remove(self) -> None:
-        """Stop it and take its configuration away.
+        """Stop it and take its configuration away, the list of bypassed destinations too.
 
         What systemd generated goes with the reload that the next ``start`` begins with: each takes
         seconds of every test.
         """
         self.stop()
         self.machine.run(
-            "rm -rf /etc/byway/* /etc/systemd/system/*.d;"
+            "rm -rf /etc/byway/* /var/lib/byway/* /etc/systemd/system/*.d;"
             "systemctl reset-failed; systemctl stop byway.slice 2>/dev/null; true"
         )
 
