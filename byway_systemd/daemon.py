@@ -330,7 +330,7 @@ class Daemon:
             return "configuration refused, the last good one stays: " + self._problems[0]
         links = ", ".join(profile.interface for profile in self._desired.profiles)
         apps = sum(len(profile.apps) for profile in self._desired.profiles)
-        return f"{apps} apps by {links}"
+        return f"{apps} app{'s' * (apps != 1)} by {links}"
 
     async def _keep_alive(self) -> None:
         while True:

@@ -162,7 +162,7 @@ def bad_config() -> ConfigError:
 def test_start_puts_everything_up_then_says_ready(outside: Outside) -> None:
     async def story() -> None:
         assert outside.in_sync()
-        assert outside.told[0] == {"ready": True, "status": "1 apps by wwan0"}
+        assert outside.told[0] == {"ready": True, "status": "1 app by wwan0"}
         assert outside.published[-1]["in_sync"]
         assert outside.watched == [outside.machine.observed]
         await until(lambda: {"watchdog": True} in outside.told)

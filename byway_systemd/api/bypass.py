@@ -44,7 +44,7 @@ async def get_bypass(service: Service, _request: Request) -> Response:
 
 async def post_bypass(service: Service, request: Request) -> Response:
     """Add destinations; those that are listed already stay where they are."""
-    values = await asyncio.to_thread(_read_destinations, request.body)
+    values = await asyncio.to_thread(read_destinations, request.body)
     if not values:
         raise ProblemError(400, "no destination", 'write "203.0.113.7", or a list', key="body")
 
@@ -56,7 +56,7 @@ async def post_bypass(service: Service, request: Request) -> Response:
 
 async def put_bypass(service: Service, request: Request) -> Response:
     """Make the list one of these destinations and no others; comments stay."""
-    values = await asyncio.to_thread(_read_destinations, request.body)
+    values = await asyncio.to_thread(read_destinations, request.body)
 
     def edit(snapshot: Snapshot) -> Texts:
         kept = keep_destinations(_valid_text(snapshot), values)
@@ -78,7 +78,7 @@ async def delete_one(service: Service, request: Request) -> Response:
 
 
 async def _remove(service: Service, request: Request, key: str, texts: list[str]) -> Response:
-    values = read_values(key, texts, _read_destination)
+    values = read_values(key, texts, read_destination)
 
     def edit(snapshot: Snapshot) -> Texts:
         return {snapshot.list_name: remove_destinations(_valid_text(snapshot), values)}
@@ -103,14 +103,14 @@ def _name_of(snapshot: Snapshot) -> str:
     return snapshot.list_name
 
 
-def _read_destinations(body: bytes) -> tuple[str, ...]:
+def read_destinations(body: bytes) -> tuple[str, ...]:
     """Return the destinations of a body, each once: a text or an array of them, in JSON."""
     try:
         text = body.decode()
         start = _skip(text, 0)
         if text[start : start + 1] != "[":
-            return read_values("body", json.loads(text), _read_destination)
-        return read_values("body", list(_decode_elements(text, start + 1)), _read_destination)
+            return read_values("body", json.loads(text), read_destination)
+        return read_values("body", list(_decode_elements(text, start + 1)), read_destination)
     except (ValueError, RecursionError) as error:
         detail = f"the body is not JSON: {error}"
         raise ProblemError(400, detail, "send a JSON value in UTF-8", key="body") from None
@@ -139,12 +139,3 @@ def _skip(text: str, place: int) -> int:
     """Return the place of the next character that is no white space."""
     found = _SPACE.match(text, place)
     return found.end() if found else place
-
-
-def _read_destination(value: object) -> str:
-    try:
-        return read_destination(value)
-    except RefusedError as error:  # "empty" does not say what is
-        if str(error) != "empty":
-            raise
-        raise RefusedError(f"empty: {value!r}", error.remedy) from None

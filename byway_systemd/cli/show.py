@@ -48,6 +48,8 @@ def _read_status(context: Context) -> dict[str, Any]:
             kept = ("config_problems", "failures", "placement")
             status = build_status(desired, observed, plan(desired, observed) if pid else ())
             status |= {key: published[key] for key in kept if key in published}
+            if not pid:
+                status["placement"] = dict.fromkeys(("exec_gate", "socket_marker"), "not running")
             return {
                 "version": context.version,
                 "daemon": {"running": bool(pid), "pid": pid},
@@ -64,7 +66,8 @@ def _write_status(status: dict[str, Any]) -> None:
     elif status["in_sync"]:
         state = paint("in sync", "green")
     else:
-        state = paint(f"{len(status['drift'])} changes needed", "yellow") + " (byway plan)"
+        left = len(status["drift"])
+        state = paint(f"{left} change{'s' * (left != 1)} needed", "yellow") + " (byway plan)"
     write(f"byway {status['version']}: {state}")
     for problem in status.get("config_problems", []):
         write(paint("refused: ", "red") + problem)

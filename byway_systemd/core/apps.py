@@ -237,7 +237,7 @@ def refuse_control_characters(text: str) -> None:
 
 def _parse_path(text: str) -> App:
     if not text:
-        raise RefusedError("empty", "write a full path, such as /usr/bin/firefox")
+        raise RefusedError("empty: ''", "write a full path, such as /usr/bin/firefox")
     if not text.startswith("/"):
         name = text.rsplit("/", 1)[-1] or "firefox"
         raise RefusedError(

@@ -49,7 +49,7 @@ def check_sync(case: Case) -> Iterator[Finding]:
         return
     shown = "; ".join(describe_operation(operation) for operation in case.remaining[:_SHOWN])
     more = "; ..." if len(case.remaining) > _SHOWN else ""
-    what = f"{len(case.remaining)} changes are needed, and byway has not made them"
+    what = f"not in sync: operations still to be done: {len(case.remaining)}"
     remedy = "sudo byway apply; journalctl -u byway says what fails or comes back"
     yield Finding(Severity.ERROR, what, shown + more, remedy)
 

@@ -303,5 +303,5 @@ def _read_text(value: object, what: str) -> str:
     refuse_control_characters(value)
     text = value.strip()
     if not text:
-        raise RefusedError("empty", "remove it")
+        raise RefusedError(f"empty: {value!r}", "remove it")
     return text

@@ -309,7 +309,7 @@ def _cut_over(pids: Iterable[int], verdict: op.SocketVerdict) -> None:
         return
     if done.failed:
         log.warning(
-            "%d open sockets could not be led over: restart what they belong to", done.failed
+            "open sockets that could not be led over: %d; restart what they belong to", done.failed
         )
 
 
