@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 from browser.controls import (
@@ -19,6 +20,8 @@ from browser.controls import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from browser.container import Container
     from browser.ways import View
 
@@ -129,6 +132,28 @@ def test_what_is_detected_only_fills_the_fields(page: View, container: Container
     container.run("systemctl", "stop", "looked-for")
     button(page, "Discard").click()
     expect(frame.get_by_label("Force VPN: UIDs")).to_have_value("")
+
+
+@pytest.fixture
+def docker(container: Container) -> Iterator[str]:
+    """The subnet of a bridge like Docker's; made before the page, which it would stop loading."""
+    container.run(
+        "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0;"
+        "ip link set docker0 up"
+    )
+    yield "172.17.0.0/16"
+    container.run("ip link delete docker0")
+
+
+def test_containers_are_kept_direct(docker: str, page: View, container: Container) -> None:
+    open_tab(page, TAB)
+    button(page, "Add detected...").click()
+    dialog(page).get_by_role("button", name="Keep Docker direct").click()
+    expect(dialog(page).get_by_label(docker)).to_be_checked()
+    dialog(page).get_by_role("button", name="Fill the fields").click()
+    apply(page, "Apply overrides")
+    keep(page)
+    assert f"from {docker} lookup byway" in container.run("ip", "rule").stdout
 
 
 def test_what_somebody_else_adds_is_kept(page: View, container: Container) -> None:

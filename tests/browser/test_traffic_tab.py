@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from browser.container import until
 from browser.controls import (
     apply,
     ask_api,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "byway_systemd/ui/page"
 CONFIRM_SECONDS = 60
+# What went with the VPN's link.
+LEAD_ALL = "for half in 0.0.0.0 128.0.0.0; do ip route add $half/1 dev tun0; done"
+NEAR = "192.168.1.0/24 dev wlan0"  # what auto-local bypass keeps out of the tunnel
 
 
 def mode_of(container: Container) -> tuple[str, bool]:
@@ -40,6 +44,10 @@ def mode_of(container: Container) -> tuple[str, bool]:
 
 def rules(container: Container) -> str:
     return container.run("ip", "rule", "show").stdout
+
+
+def routes(container: Container, table: str) -> str:
+    return container.run("ip", "route", "show", "table", table, check=False).stdout
 
 
 @pytest.mark.parametrize("mode", ["selective", "full_tunnel", "direct"])
@@ -89,6 +97,8 @@ def test_a_plan_that_is_not_applied_changes_nothing(page: View, container: Conta
 
 
 def test_the_links(page: View, container: Container) -> None:
+    container.run("byway", "mode", "full_tunnel")
+    assert NEAR in routes(container, "agvpn")
     open_tab(page, "Traffic mode")
     frame = page.frame
     frame.get_by_label("Direct link").select_option("wlan0")
@@ -105,10 +115,18 @@ def test_the_links(page: View, container: Container) -> None:
         "auto_local_bypass": False,
         "when_vpn_down": "direct",
     }
-    assert "dev wlan0" in container.run("ip", "route", "show", "table", "11590").stdout
-    frame.get_by_label("Block it").check()
-    button(page, "Apply settings").click()
-    expect(dialog(page)).to_contain_text("Nothing to do")
+    assert "default via 192.168.1.1 dev wlan0" in routes(container, "byway")
+    assert "default dev tun0" in routes(container, "agvpn")
+    assert NEAR not in routes(container, "agvpn")
+    container.run("ip link set tun0 down")
+    try:
+        until(lambda: "default" not in routes(container, "agvpn"), "the VPN's traffic is blocked")
+        frame.get_by_label("Block it").check()
+        apply(page, "Apply settings")
+        keep(page)
+        assert "unreachable default" in routes(container, "agvpn")
+    finally:
+        container.run("ip link set tun0 up; " + LEAD_ALL)
 
 
 def test_what_somebody_else_sets_meanwhile_is_not_overwritten(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from playwright.sync_api import expect
@@ -116,12 +116,13 @@ def test_tabs_and_dialogs_by_keyboard(page: View) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_for_everybody_at_every_width(page: View, theme: str) -> None:
-    page.frame.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+def test_for_everybody_at_every_width(page: View, theme: Literal["light", "dark"]) -> None:
+    page.page.emulate_media(color_scheme=theme)
     for width in WIDTHS:
         page.page.set_viewport_size({"width": width, "height": 800})
         for tab in TABS:
             open_tab(page, tab)
+            expect(page.frame.locator("html")).to_have_attribute("data-theme", theme)
             assert page.frame.evaluate(OVERFLOW) <= 0, (tab, width)
             assert faults(page) == [], (tab, width)
 
