@@ -106,7 +106,8 @@ class Keeper:
     def describe(self) -> str:
         """Return the gate's state, for `systemctl status`."""
         failure = f"; could not place: {self._failure}" if self._failure else ""
-        return f"holds {len(self._gate.targets)} files{failure}"
+        files = len(self._gate.targets)
+        return f"holds {files} file{'s' * (files != 1)}{failure}"
 
     def say_failure(self) -> None:
         """Log and report why a program could not be placed."""

@@ -53,6 +53,27 @@ def test_add_and_remove(served: Served, capsys: pytest.CaptureFixture[str]) -> N
         byway(served.root, "remove", "/usr/bin/wget")
 
 
+def test_add_says_what_keeps_an_app_from_being_selected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warnings = ["/opt/gone: there is no such file", "/opt/gone2: there is no such file"]
+
+    class Answered(Host):
+        def ask_daemon(
+            self, method: str, target: str, body: object = None
+        ) -> tuple[int, dict[str, list[str]]]:
+            assert (method, target, body) == (
+                "POST", "/api/v1/apps", {"app": ["/opt/gone"], "profile": "default"},
+            )  # fmt: skip
+            return 200, {"warnings": warnings}
+
+    namespace = build_parser(lambda: "").parse_args(["add", "/opt/gone"])
+    assert namespace.verb.load()(Answered(root=tmp_path), namespace) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "added /opt/gone\n"
+    assert shown.err == "warning: /opt/gone: there is no such file\n"
+
+
 @pytest.mark.usefixtures("nobody")
 def test_errors_are_the_ones_of_the_verb_itself(served: Served) -> None:
     served.config.write_text("apps = 1\ninterfacee = 2\n")

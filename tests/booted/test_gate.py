@@ -255,7 +255,9 @@ def test_what_is_refused(machine: Machine, running: Byway) -> None:
     """Byway's own interpreter and multi-call programs are not held, and it is said."""
     python = machine.run("readlink -f /usr/bin/python3").stdout.strip()
     machine.run("ln -sf $(command -v busybox) /opt/app/wget")
-    running.configure(f'interface = "wwan0"\napps = ["{python}", "/opt/app/wget"]\n')
+    running.configure(f'interface = "wwan0"\napps = ["{python}"]\n')
+    running.settle("len($['apps']) == 1")
+    assert "busybox is many programs in one file" in running.run("add /opt/app/wget").stderr
     running.settle("len($['apps']) == 2")
     checked = running.run("config check").stderr
     shown = running.run("status", check=False).stdout

@@ -29,8 +29,10 @@ useradd --create-home --shell /bin/bash --groups byway carol
 for name in alice bob carol; do echo "$name:{PASSWORD}"; done | chpasswd
 """
 # wwan0 is the direct link, wlan0 the way to the VPN's server; what leaves goes to a namespace that
-# answers nothing. The VPN is a tun device that a program outside holds open.
+# answers nothing. The VPN is a tun device that a program outside holds open. Addresses are there at
+# once: Chromium gives up what it loads when one comes.
 NETWORK = """
+sysctl --quiet net.ipv6.conf.default.accept_dad=0
 ip netns add outside
 for link in wwan0=10.64.0 wlan0=192.168.1; do
     name=${link%=*} net=${link#*=}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 TAB = "Policy overrides (Advanced)"
 OVERRIDES = "/api/v1/traffic/overrides"
+# Seconds. So long after an address came or went Chromium gives up what it is loading
+# (net/base/network_change_notifier_linux.cc).
+NOTICED = 2.5
 SELECTED = """node => node.value.slice(node.selectionStart, node.selectionEnd)"""
 
 
@@ -136,13 +140,15 @@ def test_what_is_detected_only_fills_the_fields(page: View, container: Container
 
 @pytest.fixture
 def docker(container: Container) -> Iterator[str]:
-    """The subnet of a bridge like Docker's; made before the page, which it would stop loading."""
+    """The subnet of a bridge like Docker's."""
     container.run(
         "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0;"
         "ip link set docker0 up"
     )
+    time.sleep(NOTICED)
     yield "172.17.0.0/16"
     container.run("ip link delete docker0")
+    time.sleep(NOTICED)
 
 
 def test_containers_are_kept_direct(docker: str, page: View, container: Container) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from browser.controls import TABS, button, dialog, fact, open_tab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import BrowserContext, Route
 
     from browser.container import Container
     from browser.ways import View, Way
@@ -74,6 +74,22 @@ def test_without_byway_it_says_what_to_do_and_comes_back(page: View, container: 
     assert faults(page) == []
     container.run("systemctl", "start", "byway")
     expect(page.frame.get_by_label("Force VPN: UIDs")).to_have_value("4242")
+
+
+def test_what_does_not_arrive_is_fetched_again(way: Way, context: BrowserContext) -> None:
+    lost: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.abort()
+
+    context.route("**/byway/store.js" if way.name == "cockpit" else "**/store.js", lose_the_first)
+    view = way.open(context, "alice", may_change=True)
+    open_tab(view, "Overview")
+    assert lost
 
 
 def test_a_refused_configuration_is_shown(page: View, container: Container) -> None:

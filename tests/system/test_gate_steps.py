@@ -149,7 +149,7 @@ def test_lets_go_on_what_it_cannot_place(held: Held, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(exec_gate, "write_marker", refuse)
     finish(held.start())
     held.keeper.say_failure()
-    assert held.reports[-1] == "holds 1 files; could not place: [Errno 1] refused"
+    assert held.reports[-1] == "holds 1 file; could not place: [Errno 1] refused"
 
 
 def test_survives_a_cgroup_that_was_removed(held: Held) -> None:

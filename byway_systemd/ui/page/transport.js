@@ -185,6 +185,8 @@ class Cockpit extends Transport {
   async send(method, path, headers, body) {
     const reads = ["GET", "HEAD"].includes(method);
     const asRoot = !reads && (this._permission.allowed || !this._member);
+    // Cockpit 287 would not answer at all, where later ones deny it.
+    if (asRoot && this._permission.allowed === false) return this._refusal();
     const client = asRoot ? this._administrator : this._reader;
     const sent = asRoot ? { ...headers, ...this._headers } : headers;
     const answer = await this._ask(client, { method, path, headers: sent, body: body ?? "" });
@@ -253,8 +255,17 @@ class Cockpit extends Transport {
 }
 
 async function connectCockpit() {
-  await new Promise((resolve, reject) => {
-    // no module: it sets window.cockpit
+  if (!window.cockpit) await loadCockpit();
+  const { cockpit } = window;
+  await new Promise((resolve) => {
+    cockpit.transport.wait(resolve);
+  });
+  return new Cockpit(cockpit, await cockpit.user());
+}
+
+/** Load Cockpit's script, which is no module: it sets window.cockpit. */
+function loadCockpit() {
+  return new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = "../base1/cockpit.js";
     script.addEventListener("load", resolve);
@@ -263,11 +274,6 @@ async function connectCockpit() {
     );
     document.head.append(script);
   });
-  const { cockpit } = window;
-  await new Promise((resolve) => {
-    cockpit.transport.wait(resolve);
-  });
-  return new Cockpit(cockpit, await cockpit.user());
 }
 
 /** A value that is told now, once there is one, and at every change. */
