@@ -32,15 +32,15 @@ def add(context: Context, arguments: Namespace) -> ExitCode:
     _prepare_change(context, arguments, "add")
     apps = [_parse_argument(context, name) for name in arguments.apps]
     body = {"app": [str(app) for app in apps], "profile": arguments.profile}
-    answer = ask_daemon(context, "POST", "/api/v1/apps", body)
-    if answer is None:
+    if ask_daemon(context, "POST", "/api/v1/apps", body) is None:
         text = _main_text(context)
         for app in apps:
             text = add_app(text, app, arguments.profile)
         _replace_config(context, text)
     write("\n".join(f"added {app}" for app in apps))
-    theirs = tuple(f"{app}: " for app in apps)
-    show_warnings(text for text in (answer or {}).get("warnings", ()) if text.startswith(theirs))
+    status = ask_daemon(context, "GET", "/api/v1/status") or {"warnings": ()}
+    names = tuple(f"{app}: " for app in apps)
+    show_warnings(warning for warning in status["warnings"] if warning.startswith(names))
     return ExitCode.OK
 
 

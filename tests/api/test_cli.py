@@ -62,9 +62,10 @@ def test_add_says_what_keeps_an_app_from_being_selected(
         def ask_daemon(
             self, method: str, target: str, body: object = None
         ) -> tuple[int, dict[str, list[str]]]:
-            assert (method, target, body) == (
-                "POST", "/api/v1/apps", {"app": ["/opt/gone"], "profile": "default"},
-            )  # fmt: skip
+            if method == "POST":
+                assert body == {"app": ["/opt/gone"], "profile": "default"}
+                return 200, {}
+            assert (method, target) == ("GET", "/api/v1/status")
             return 200, {"warnings": warnings}
 
     namespace = build_parser(lambda: "").parse_args(["add", "/opt/gone"])
