@@ -116,7 +116,7 @@ def build(image: Image) -> None:
         else:
             old.unlink()
     draft = Image(image.release, image.folder.with_name(f"draft{image.release}"))
-    shutil.rmtree(draft.folder, ignore_errors=True)
+    remove(draft.folder)
     draft.folder.mkdir(parents=True)
     bootstrap(draft)
     run(CHECKOUT / "script" / "install", "--destdir", draft.root, "--only-dependencies")
@@ -132,6 +132,17 @@ def build(image: Image) -> None:
     report(f"built {image.folder} in {time.monotonic() - started:.0f} s")
 
 
+def remove(draft: Path) -> None:
+    """Remove what a build that was cut off has left, without going into what is mounted in it."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [Path(line.split()[4]) for line in mounts]
+    for point in reversed(points):
+        if draft in point.parents:
+            run("umount", point)
+    if draft.exists():
+        shutil.rmtree(draft)
+
+
 def bootstrap(image: Image) -> None:
     """Unpack and configure Debian's packages, from the mirror this machine itself uses."""
     mirror, *keyring = run(CHECKOUT / "script" / "mirror").split()
@@ -143,6 +154,8 @@ def bootstrap(image: Image) -> None:
         if line and not line.startswith("#")
     ]
     run(
+        # what it mounts in the root goes with it, however it ends
+        *("unshare", "--mount", "--propagation", "private"),
         "mmdebstrap",
         "--variant=minbase",
         "--format=directory",
