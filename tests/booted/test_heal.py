@@ -41,9 +41,9 @@ ON_BOTH = {"nft flush ruleset"}
 MAY_LEAK = {"nft flush ruleset", "rules deleted"}
 WITHOUT_GATE = '[placement]\ngate = "off"\n'
 GATE_IS_OFF = "$['placement']['exec_gate'].startswith('off')"
-# Shrinks the receive buffer of a process's proc connector (netlink family 11) from outside, by
-# pidfd_getfd(2), which shares the socket.
-SMALL_BUFFER = """
+# Sets the receive buffer of a process's proc connector (netlink family 11) from outside, by
+# pidfd_getfd(2), which shares the socket; 33 is SO_RCVBUFFORCE.
+SET_BUFFER = """
 import ctypes, os, socket
 pid = args["pid"]
 rows = [line.split() for line in open(f"/proc/{pid}/net/netlink")][1:]
@@ -55,8 +55,9 @@ inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == "11"}
 shared = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), number, 0)
 assert shared >= 0, os.strerror(ctypes.get_errno())
 with socket.socket(fileno=shared) as events:
-    events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    events.setsockopt(socket.SOL_SOCKET, 33, args["size"])
 """
+LOST = "process events were lost: looking at every process"
 
 
 @pytest.mark.parametrize(
@@ -131,27 +132,30 @@ def test_lost_process_events(machine: Machine, running: Byway) -> None:
     running.configure(RUNNING + WITHOUT_GATE)
     running.settle(GATE_IS_OFF)
     pid = running.main_pid()
-    lost = "process events were lost: looking at every process"
     log = ["journalctl", "-b", f"_PID={pid}", "-o", "cat"]
-    # A buffer of 8 MiB takes too long to fill: the daemon's own socket gets a small one.
-    machine.python(SMALL_BUFFER, pid=pid)
+    before = machine.run(log).stdout.count(LOST)
     machine.run(f"kill -STOP {pid}")
     try:
+        # A buffer of 8 MiB takes too long to fill: the daemon's own socket gets a small one.
+        machine.python(SET_BUFFER, pid=pid, size=4096)
         machine.run("for i in $(seq 100); do /bin/true; done")
         process = machine.spawn(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
         where = f"/proc/{process.pid}/cgroup"
         assert "/byway.slice/" not in machine.get(where)
-        assert lost not in machine.run(log).stdout
+        assert machine.run(log).stdout.count(LOST) == before
     finally:
         machine.run(f"kill -CONT {pid}")
     machine.wait_until("'/byway.slice/' in open(args['path']).read()", path=where, timeout=10)
     # It may have been placed by another look already.
     machine.wait_until(
-        "args['lost'] in __import__('subprocess').check_output(args['log'], text=True)",
+        "__import__('subprocess').check_output(args['log'], text=True).count(args['lost'])"
+        " > args['before']",
         log=log,
-        lost=lost,
+        lost=LOST,
+        before=before,
     )
     process.stop()
+    machine.python(SET_BUFFER, pid=pid, size=8 << 20)
 
 
 def test_wg_quick_up_and_down_never_leaks(
