@@ -25,7 +25,7 @@ from byway_systemd.core.config import (
 )
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.locate import Path, locate_line
-from byway_systemd.core.traffic import Traffic, Users, split_values
+from byway_systemd.core.traffic import Table, Traffic, Users, split_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,11 @@ def app_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
 def user_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
     """Return the entries of every ``uids`` list in ``files``, which must be valid."""
     return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Users))
+
+
+def table_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
+    """Return the entries of ``vpn_table`` in ``files``, which must be valid."""
+    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Table))
 
 
 def locate_setting(files: tuple[ConfigFile, ...], key: str) -> tuple[ConfigFile, int]:

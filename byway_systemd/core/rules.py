@@ -153,7 +153,7 @@ def describe_purpose(rule: RoutingRule, desired: Desired) -> str:
         return f"a foreign rule stands at {rule.preference + 1}, in front of {standard}"
     if rule.suppress_prefix_length >= 0:
         return "what main has a narrower route for goes by it"
-    to_vpn = rule.table == desired.traffic.vpn_table
+    to_vpn = rule.table == desired.traffic.vpn_table.number
     if rule.mask == desired.mark_mask:
         return "marked packets take the VPN" if to_vpn else "marked packets take the direct link"
     if rule.source or rule.first_uid >= 0:

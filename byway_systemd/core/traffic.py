@@ -25,6 +25,7 @@ _SEPARATORS = re.compile(r"[,;\n]")
 # RFC 1123: labels of letters, digits and hyphens, at most 253 characters; `_` as DNS has it, too.
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?", re.ASCII)
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _UIDS = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?", re.ASCII)
 
 
@@ -69,6 +70,14 @@ class Users:
 
     def __str__(self) -> str:
         return self.name or (str(self.first) + (f"-{self.last}" if self.last > self.first else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A routing table of byway's own; ``name`` is one whose number is looked up later."""
+
+    number: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ class Traffic:
 
     mode: Mode = Mode.BYPASS
     vpn_interface: str = "auto"
-    vpn_table: int = VPN_TABLE
+    vpn_table: Table = Table(VPN_TABLE)
     auto_local_bypass: bool = True
     when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
     force_direct: Overrides = Overrides()
@@ -204,18 +213,30 @@ def read_boolean(value: object) -> bool:
     return value
 
 
-def read_vpn_table(value: object) -> int:
-    """Return the number of a routing table of byway's own."""
+def read_vpn_table(value: object) -> Table:
+    """Return a routing table of byway's own, or its name."""
     if value == VPN_TABLE_NAME:
-        return VPN_TABLE
-    if isinstance(value, int) and not isinstance(value, bool) and value in SPARE_TABLES:
-        return value
-    remedy = f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}'
+        return Table(VPN_TABLE)
     if isinstance(value, str):
-        remedy += ", without quotes"
-    # No route carries byway's marker in a table of others': it could not tell theirs from its own.
+        if _TABLE_NAME.fullmatch(value):
+            return Table(VPN_TABLE, value)
+        remedy = f'write "{VPN_TABLE_NAME}", a registered name, or a number without quotes'
+        raise RefusedError(f"not the name of a routing table: {value!r}", remedy)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RefusedError(f"not a routing table: {value!r}", f'write "{VPN_TABLE_NAME}"')
+    return own_table(value, repr(value))
+
+
+def own_table(number: int, shown: str) -> Table:
+    """Return the table of that number; raise RefusedError if it is not one of byway's own.
+
+    No route carries byway's marker in a table of others: it could not tell theirs from its own.
+    """
+    if number in SPARE_TABLES:
+        return Table(number)
     raise RefusedError(
-        f"not a table of byway's own: {value!r}: routes of others in it would be removed", remedy
+        f"not a table of byway's own: {shown}: routes of others in it would be removed",
+        f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}',
     )
 
 

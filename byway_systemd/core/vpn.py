@@ -79,7 +79,7 @@ def find_vpn(desired: Desired, observed: Observed) -> Vpn | None:
     if not desired.exits or not desired.traffic.uses_vpn:
         return None
     traffic = desired.traffic
-    vpn = Vpn(desired.vpn_mark, traffic.vpn_table, when_down=traffic.when_vpn_down)
+    vpn = Vpn(desired.vpn_mark, traffic.vpn_table.number, when_down=traffic.when_vpn_down)
     link = find_vpn_link(desired, observed)
     if link is None:
         return vpn

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.api.configuration import Snapshot
-from byway_systemd.core.apps import AppKind
+from byway_systemd.core.apps import AppKind, RefusedError
 from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.parse import (
@@ -19,17 +19,20 @@ from byway_systemd.core.parse import (
     app_entries,
     parse_config,
     problem_at,
+    table_entries,
     user_entries,
 )
-from byway_systemd.core.traffic import resolve_users
+from byway_systemd.core.traffic import SPARE_TABLES, own_table, resolve_users
 from byway_systemd.core.units import SOURCE, Scope, render_unit_files
 from byway_systemd.system import files
+from byway_systemd.system.table_names import find_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.errors import Problem
+    from byway_systemd.core.traffic import Table
 
 
 class Configuration:
@@ -143,8 +146,8 @@ class Configuration:
 def check_config(texts: tuple[ConfigFile, ...]) -> Config:
     """Return the configuration; raise ConfigError with all that is wrong, in the files' order.
 
-    A directory where a program should be is an error, and so is a user's name that nobody has;
-    other names of users become their ids.
+    A directory where a program should be is an error, and so are the names of users and of routing
+    tables that there are not; the others become their ids and numbers.
     """
     problems = tuple(_find_problems_here(texts))
     config = None
@@ -156,7 +159,7 @@ def check_config(texts: tuple[ConfigFile, ...]) -> Config:
         order = {file.name: number for number, file in enumerate(texts)}
         raise ConfigError(tuple(sorted(problems, key=lambda p: (order.get(p.file, 0), p.line))))
     traffic, _ = resolve_users(config.traffic, _find_uid)
-    return replace(config, traffic=traffic)
+    return replace(config, traffic=replace(traffic, vpn_table=_find_table(traffic.vpn_table)))
 
 
 def _find_problems_here(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
@@ -169,6 +172,24 @@ def _find_problems_here(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
         if entry.value.name and _find_uid(entry.value.name) is None:
             message = f"no such user: {str(entry.value)!r}"
             yield problem_at(entry, message, "correct it, or write its id")
+    for entry in table_entries(texts):
+        try:
+            _find_table(entry.value)
+        except RefusedError as error:
+            yield problem_at(entry, str(error), error.remedy)
+
+
+def _find_table(table: Table) -> Table:
+    """Return byway's own table that is meant; raise RefusedError."""
+    name = table.name
+    if not name:
+        return table
+    number = find_table(name)
+    if number is None:
+        line = f"{SPARE_TABLES[0]} {name}"
+        remedy = f"register it: echo {line} > /etc/iproute2/rt_tables.d/{name}.conf"
+        raise RefusedError(f"no such routing table: {name!r}", remedy)
+    return own_table(number, f"{name!r}, which is {number}")
 
 
 def _boot_id() -> str:

@@ -41,6 +41,7 @@ destinations = ["198.51.100.30", "2001:db8:f::30"]
 # Taken up by the daemon.
 FORCED = "$['traffic']['overrides']['force_direct']['uids'] == 1"
 WG_CONFIG = "/etc/wireguard/wg0.conf"
+WORK_TABLE = "/etc/iproute2/rt_tables.d/work.conf"
 # What is to go by the direct link asks port 7001, by the VPN 7002, and what only the mode decides
 # about 7000: so they are told apart on the wire.
 PORTS = {"direct": 7001, "vpn": 7002, "": 7000}
@@ -216,17 +217,24 @@ def tableless(machine: Machine, topology: Topology) -> Iterator[None]:
     assert topology
     before = machine.get(WG_CONFIG)
     machine.put(WG_CONFIG, before.replace("[Interface]\n", "[Interface]\nTable = off\n", 1), 0o600)
+    machine.put(WORK_TABLE, "11640 work\n")
     yield
     machine.put(WG_CONFIG, before, 0o600)
+    machine.run(["rm", WORK_TABLE])
 
 
 @pytest.mark.usefixtures("tableless", "askers")
 def test_full_tunnel_is_byways_own(machine: Machine, topology: Topology, byway: Byway) -> None:
-    """Nobody else routes to the tunnel; its own packets do not loop, and a dead one blocks."""
+    """Nobody else routes to the tunnel; its own packets do not loop, and a dead one blocks.
+
+    The table is one that the administrator has named.
+    """
     topology.vpn_up()
     assert seen_from(machine) == "wlan0"
-    byway.configure(CONFIG.replace("bypass", "full_tunnel", 1))
+    byway.configure(CONFIG.replace('"bypass"', '"full_tunnel"\nvpn_table = "work"', 1))
     byway.start()
+    for family in "46":
+        assert "dev wg0" in machine.run(f"ip -{family} route show table work default").stdout
     with kept_to_their_ways(topology):
         assert ways(machine) == expected("vpn")
     topology.vpn_down()

@@ -17,6 +17,7 @@ from byway_systemd.core.parse import (
     MOST_HOSTS,
     ConfigFile,
     parse_config,
+    table_entries,
     user_entries,
 )
 from byway_systemd.core.traffic import (
@@ -24,6 +25,7 @@ from byway_systemd.core.traffic import (
     VPN_TABLE_NAME,
     Mode,
     Overrides,
+    Table,
     Traffic,
     Users,
     WhenVpnDown,
@@ -73,7 +75,7 @@ def test_reads_every_setting() -> None:
     assert traffic == Traffic(
         Mode.SELECTIVE,
         "wg0",
-        11640,
+        Table(11640),
         auto_local_bypass=False,
         when_vpn_down=WhenVpnDown.DIRECT,
         force_direct=Overrides(
@@ -119,9 +121,9 @@ def test_lists_append_across_files_and_hold_a_value_once() -> None:
         ("vpn_table", "51820", "51820: routes of others in it would be removed"),
         ("vpn_table", "11590", "from 11622 to 11653"),
         ("vpn_table", "11654", "from 11622 to 11653"),
-        ("vpn_table", '"main"', "from 11622 to 11653, without quotes"),
-        ("vpn_table", '"11640"', "without quotes"),
-        ("vpn_table", "true", "from 11622 to 11653"),
+        ("vpn_table", '"11640"', "or a number without quotes"),
+        ("vpn_table", '"../x"', "not the name of a routing table: '../x'"),
+        ("vpn_table", "true", "not a routing table: True (write"),
         ("bypass", '"10.0.0.1/8"', "first address: 10.0.0.0/8"),
         ("bypass", '["0.0.0.0/0"]', "everything"),
         ("bypass", '["::1"]', "never leaves"),
@@ -221,7 +223,14 @@ def test_names_of_hosts_are_bounded() -> None:
     ("value", "table"), [('"agvpn"', 11653), ("11653", 11653), ("11622", 11622), ("11640", 11640)]
 )
 def test_tables_of_the_vpn(value: str, table: int) -> None:
-    assert read(f"[traffic]\nvpn_table = {value}\n").vpn_table == table
+    assert read(f"[traffic]\nvpn_table = {value}\n").vpn_table == Table(table)
+
+
+def test_names_of_tables_know_their_places() -> None:
+    file = ConfigFile("a.toml", '[traffic]\nvpn_table = "work"')
+    ((entry,), config) = table_entries((file,)), parse_config((file,))
+    assert (entry.value.name, entry.path) == ("work", ("traffic", "vpn_table"))
+    assert config.traffic.vpn_table.name == "work"
 
 
 def test_names_of_the_tables_are_those_of_iproute2() -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from byway_systemd.core.network import Tunnel
-from byway_systemd.core.traffic import Mode, Overrides, Traffic, Users, WhenVpnDown
+from byway_systemd.core.traffic import Mode, Overrides, Table, Traffic, Users, WhenVpnDown
 from netns.crossing import (
     CONTAINER,
     SUBNETS,
@@ -400,7 +400,7 @@ def test_a_login_by_the_direct_link_outlives_whatever_is_forced(
 def test_another_table_of_the_vpn(crossing: Crossing, version: int) -> None:
     """By its number; the one before holds nothing any more."""
     for table, other in ((11640, 11653), (11653, 11640)):
-        crossing.steer(_traffic(Mode.FULL_TUNNEL, vpn_table=table))
+        crossing.steer(_traffic(Mode.FULL_TUNNEL, vpn_table=Table(table)))
         tables = {route.table for route in look_around(crossing).routes}
         assert (table in tables, other in tables) == (True, False)
         assert crossing.way(version) == "vpn"

@@ -37,6 +37,23 @@ def test_preview_is_of_the_text_and_the_drop_ins(root: Path) -> None:
         Configuration(root).preview({MAIN: f'apps = ["{root}"]\n'})
 
 
+def test_tables_go_by_their_registered_names(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"work": 11640, "main": 254}
+    monkeypatch.setattr("byway_systemd.system.configuration.find_table", tables.get)
+
+    def preview(name: str) -> int:
+        text = f'interface = "a"\n[traffic]\nvpn_table = "{name}"\n'
+        return Configuration(root).preview({MAIN: text}).traffic.vpn_table.number
+
+    assert (preview("work"), preview("agvpn")) == (11640, 11653)
+    with pytest.raises(ConfigError, match=r"toml:3: traffic.vpn_table: .* 'main', which is 254"):
+        preview("main")
+    with pytest.raises(
+        ConfigError, match=r"no such routing table: 'missing' .*echo 11622 missing > "
+    ):
+        preview("missing")
+
+
 def test_without_a_main_file(root: Path) -> None:
     (root / "etc/byway/byway.toml").unlink()
     assert Configuration(root).read().main.text == ""
