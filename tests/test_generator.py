@@ -314,7 +314,21 @@ class TestScript:
         assert all(line.startswith("<3>byway-generator: ") for line in done.stderr.splitlines())
         assert tree(root / "out") == {}
 
+    @pytest.mark.parametrize("scope", ["system", "user"])
+    def test_refused_configuration_changes_nothing(self, root: Path, scope: str) -> None:
+        write(root / "etc/byway/byway.toml", USERS)
+        run_script(root, scope=scope)
+        written = tree(root / "out")
+        for bad in ('interface = "eth0"\napps = 1\n', "{"):
+            shutil.rmtree(root / "out")
+            write(root / "etc/byway/byway.toml", bad)
+            done = run_script(root, scope=scope)
+            assert done.stderr.startswith("<3>byway-generator: /etc/byway/byway.toml")
+            assert tree(root / "out") == written != {}
+
     def test_without_a_configuration_it_is_silent(self, root: Path) -> None:
+        run_script(root)
+        shutil.rmtree(root / "out")
         (root / "etc/byway/byway.toml").unlink()
         done = run_script(root)
         assert (done.returncode, done.stderr, tree(root / "out")) == (0, "", {})

@@ -116,6 +116,8 @@ def test_bad_reload_keeps_the_last_good_one(machine: Machine, running: Byway) ->
     assert "byway.toml:5: direct.when_down" in checked.stderr
     assert "the last good one stays in force" in machine.journal("byway")
     machine.run(["systemctl", "reload", "byway"])
+    machine.run(["systemctl", "daemon-reload"])  # somebody's
+    assert "50-byway.conf" in machine.run("systemctl show -P DropInPaths byway.slice").stdout
     assert seen_from(machine, [LISTED]) == "wwan0"
     running.configure(CONFIG)
     running.settle("not $['config_problems']")
