@@ -190,7 +190,9 @@ class Machine:
         """Look at the users' managers: also for the network alone, as they come and go."""
         states = self._manager.states_like("user@*.service", HOLDER_UNITS)
         holders = {unit: state for unit, state in states.items() if is_holder_unit(unit)}
-        active = (unit for unit, state in holders.items() if state in _RUNNING)
+        # One that is being stopped is left to that: PID 1 does it with the user's manager.
+        there = (*_RUNNING, "deactivating")
+        active = (unit for unit, state in holders.items() if state in there)
         failed = (unit for unit, state in holders.items() if state == "failed")
         return replace(
             base,

@@ -67,9 +67,11 @@ class Manager:
     def start(self, unit: str) -> None:
         """Start a unit, and wait until its cgroup or state is there (at most 2 s).
 
-        What is started to do something is waited for until that is done.
+        What is started to do something is waited for until that is done. A holder is refused while
+        its user's manager is to be stopped: its Requisite= would take the place of that.
         """
-        self._call(b"StartUnit", b"ss", [unit.encode(), b"replace"])
+        mode = b"fail" if is_holder_unit(unit) else b"replace"
+        self._call(b"StartUnit", b"ss", [unit.encode(), mode])
         started = ("active", "failed", *(() if is_holder_unit(unit) else ("activating",)))
         self._wait(lambda: self.states([unit]).get(unit) in started, f"{unit} did not start")
 
@@ -84,10 +86,12 @@ class Manager:
         return {row[0].decode(): _state(row) for row in rows}
 
     def states_like(self, *patterns: str) -> dict[str, str]:
-        """Return the ActiveState of the units there are; one to be started is ``activating``."""
+        """Return the ActiveState of the units there are; one to be stopped is ``deactivating``."""
         arguments = [[], [pattern.encode() for pattern in patterns]]
         rows = self._call(b"ListUnitsByPatterns", b"asas", arguments)
-        return {row[0].decode(): _state(row) for row in rows}
+        return {
+            row[0].decode(): "deactivating" if row[8] == b"stop" else _state(row) for row in rows
+        }
 
     def slice_of(self, service: str) -> str:
         """Return the slice a service names now; it may run in another one until it restarts."""
@@ -265,7 +269,10 @@ def _require(pid: int, start: int) -> None:
 
 
 def _state(row: Any) -> str:
-    """Return the state in a row of ListUnits: name, text, load, state, ... job type, job path."""
+    """Return the state in a row of ListUnits: name, text, load, state, ... job type, job path.
+
+    One to be started is ``activating``.
+    """
     return "activating" if row[8] == b"start" else str(row[3].decode())
 
 

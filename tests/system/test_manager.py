@@ -39,3 +39,13 @@ def test_signal_is_no_answer(monkeypatch: pytest.MonkeyPatch, times: int) -> Non
         with pytest.raises(InterruptedError) as caught:
             manager.states(["a.service"])
         assert caught.value.errno == errno.EINTR
+
+
+def test_a_job_tells_what_a_unit_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = {b"a": b"", b"b": b"start", b"c": b"stop", b"d": b"reload"}
+    rows = [(name, *(b"",) * 2, b"active", *(b"",) * 4, job, b"") for name, job in jobs.items()]
+    bus = SimpleNamespace(call_method=lambda *_: SimpleNamespace(body=rows))
+    manager = Manager()
+    monkeypatch.setattr(manager, "_connect", lambda: bus)
+    expected = {"a": "active", "b": "activating", "c": "deactivating", "d": "active"}
+    assert manager.states_like("*") == expected
