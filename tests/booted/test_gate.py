@@ -18,6 +18,10 @@ pytestmark = pytest.mark.one_release
 
 TARGET = "198.51.100.10 7001"
 DROP_IN = "/run/systemd/system/byway-gate.service.d/test.conf"
+# Nobody waits for that: it is asked to stop, and byway goes on.
+UNTIL_GATE_HAS_STOPPED = (
+    "while systemctl show -P ActiveState byway-gate | grep -q deactivating; do sleep 0.1; done"
+)
 # Takes the event of an exec, and never answers.
 HANGING = """
 import sys, time
@@ -214,6 +218,7 @@ def test_off_and_on_again(machine: Machine, running: Byway) -> None:
     for _ in range(2):
         running.configure(RUNNING + '[placement]\ngate = "off"\n')
         running.settle("$['placement']['exec_gate'] == 'off (placement.gate)'")
+        machine.run(UNTIL_GATE_HAS_STOPPED)
         assert "inactive" in machine.run(state).stdout.split()
         assert "exec gate off (placement.gate)" in running.run("status").stdout
         running.configure(RUNNING)
@@ -224,6 +229,7 @@ def test_off_and_on_again(machine: Machine, running: Byway) -> None:
 def test_not_started_where_it_is_off(machine: Machine, byway: Byway) -> None:
     """Not even for a moment: its invocation is the one before."""
     state = "systemctl show -P ActiveState -P InvocationID byway-gate"
+    machine.run(UNTIL_GATE_HAS_STOPPED)
     before = machine.run(state).stdout
     assert "inactive" in before
     byway.configure(RUNNING + '[placement]\ngate = "off"\n')
