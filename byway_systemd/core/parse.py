@@ -25,7 +25,7 @@ from byway_systemd.core.config import (
 )
 from byway_systemd.core.errors import ConfigError, Problem
 from byway_systemd.core.locate import Path, locate_line
-from byway_systemd.core.traffic import Table, Traffic, Users, split_values
+from byway_systemd.core.traffic import Traffic, split_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,31 +87,17 @@ def parse_config(files: tuple[ConfigFile, ...]) -> Config:
     return config
 
 
-def app_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
-    """Return the entries of every ``apps`` list in ``files``, which must be valid."""
-    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, App))
-
-
-def user_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
-    """Return the entries of every ``uids`` list in ``files``, which must be valid."""
-    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Users))
-
-
-def table_entries(files: tuple[ConfigFile, ...]) -> tuple[Entry, ...]:
-    """Return the entries of ``vpn_table`` in ``files``, which must be valid."""
-    return tuple(entry for entry in _all_entries(files) if isinstance(entry.value, Table))
-
-
 def locate_setting(files: tuple[ConfigFile, ...], key: str) -> tuple[ConfigFile, int]:
     """Return the file and the line where the value of ``key`` stands that counts.
 
     The first file and 0 where it stands nowhere. The files must be valid.
     """
-    last = next((e for e in reversed(_all_entries(files)) if e.setting.key == key), None)
+    last = next((e for e in reversed(read_entries(files)) if e.setting.key == key), None)
     return (last.file, locate_line(last.file.text, last.path)) if last else (files[0], 0)
 
 
-def _all_entries(files: tuple[ConfigFile, ...]) -> list[Entry]:
+def read_entries(files: tuple[ConfigFile, ...]) -> list[Entry]:
+    """Return what ``files``, which must be valid, have accepted, in their order; not of lists."""
     entries: list[Entry] = []
     for file in files:
         if not file.is_list:  # 200,000 destinations, none of which is asked for

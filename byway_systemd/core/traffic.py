@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 VPN_TABLE_NAME = "agvpn"
 VPN_TABLE = 11653  # the last of byway's own routing tables, `agvpn` in rt_tables.d
 SPARE_TABLES = range(11622, VPN_TABLE + 1)  # byway's own, behind those of the most profiles
+_TABLE_REMEDY = (
+    f'write "{VPN_TABLE_NAME}", a registered name,'
+    f" or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}"
+)
 LAST_UID = 0xFFFFFFFE  # (uid_t) -1 is nobody's
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2: IPv4 on the wire
 _SEPARATORS = re.compile(r"[,;\n]")
@@ -220,11 +224,11 @@ def read_vpn_table(value: object) -> Table:
     if isinstance(value, str):
         if _TABLE_NAME.fullmatch(value):
             return Table(VPN_TABLE, value)
-        remedy = f'write "{VPN_TABLE_NAME}", a registered name, or a number without quotes'
+        remedy = f"{_TABLE_REMEDY}, without quotes"
         raise RefusedError(f"not the name of a routing table: {value!r}", remedy)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RefusedError(f"not a routing table: {value!r}", f'write "{VPN_TABLE_NAME}"')
-    return own_table(value, repr(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return own_table(value, repr(value))
+    raise RefusedError(f"not a routing table: {value!r}", _TABLE_REMEDY)
 
 
 def own_table(number: int, shown: str) -> Table:
@@ -236,7 +240,7 @@ def own_table(number: int, shown: str) -> Table:
         return Table(number)
     raise RefusedError(
         f"not a table of byway's own: {shown}: routes of others in it would be removed",
-        f'write "{VPN_TABLE_NAME}", or a number from {SPARE_TABLES[0]} to {SPARE_TABLES[-1]}',
+        _TABLE_REMEDY,
     )
 
 

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byway_systemd.api.configuration import Snapshot
-from byway_systemd.core.apps import AppKind, RefusedError
+from byway_systemd.core.apps import App, AppKind, RefusedError
 from byway_systemd.core.desired import Desired, desire
 from byway_systemd.core.errors import ConfigError
 from byway_systemd.core.parse import (
     ConfigFile,
-    app_entries,
     parse_config,
     problem_at,
-    table_entries,
-    user_entries,
+    read_entries,
 )
-from byway_systemd.core.traffic import SPARE_TABLES, own_table, resolve_users
+from byway_systemd.core.traffic import SPARE_TABLES, Table, Users, own_table, resolve_users
 from byway_systemd.core.units import SOURCE, Scope, render_unit_files
 from byway_systemd.system import files
 from byway_systemd.system.table_names import find_table
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.config import Config
     from byway_systemd.core.errors import Problem
-    from byway_systemd.core.traffic import Table
 
 
 class Configuration:
@@ -164,19 +161,23 @@ def check_config(texts: tuple[ConfigFile, ...]) -> Config:
 
 def _find_problems_here(texts: tuple[ConfigFile, ...]) -> Iterator[Problem]:
     """Yield what is wrong only on this machine."""
-    for entry in app_entries(texts):
-        if entry.value.kind is AppKind.PATH and os.path.isdir(str(entry.value)):  # noqa: PTH112
-            message = f"a directory: {str(entry.value)!r}"
-            yield problem_at(entry, message, "name a program, or use DIR/*")
-    for entry in user_entries(texts):
-        if entry.value.name and _find_uid(entry.value.name) is None:
-            message = f"no such user: {str(entry.value)!r}"
-            yield problem_at(entry, message, "correct it, or write its id")
-    for entry in table_entries(texts):
+    for entry in read_entries(texts):
         try:
-            _find_table(entry.value)
+            _check_here(entry.value)
         except RefusedError as error:
             yield problem_at(entry, str(error), error.remedy)
+
+
+def _check_here(value: object) -> None:
+    """Raise RefusedError for a value that this machine has nothing for."""
+    if isinstance(value, App):
+        if value.kind is AppKind.PATH and os.path.isdir(str(value)):  # noqa: PTH112
+            raise RefusedError(f"a directory: {str(value)!r}", "name a program, or use DIR/*")
+    elif isinstance(value, Users):
+        if value.name and _find_uid(value.name) is None:
+            raise RefusedError(f"no such user: {value.name!r}", "correct it, or write its id")
+    elif isinstance(value, Table):
+        _find_table(value)
 
 
 def _find_table(table: Table) -> Table:

@@ -70,9 +70,9 @@ class Manager:
         What is started to do something is waited for until that is done. A holder is refused while
         its user's manager is to be stopped: its Requisite= would take the place of that.
         """
-        mode = b"fail" if is_holder_unit(unit) else b"replace"
-        self._call(b"StartUnit", b"ss", [unit.encode(), mode])
-        started = ("active", "failed", *(() if is_holder_unit(unit) else ("activating",)))
+        holds = is_holder_unit(unit)
+        self._call(b"StartUnit", b"ss", [unit.encode(), b"fail" if holds else b"replace"])
+        started = ("active", "failed", *(() if holds else ("activating",)))
         self._wait(lambda: self.states([unit]).get(unit) in started, f"{unit} did not start")
 
     def stop(self, unit: str) -> None:

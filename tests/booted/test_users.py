@@ -170,12 +170,12 @@ def test_what_runs_already_is_moved_within_the_session_and_back(
 @pytest.mark.usefixtures("users")
 def test_a_manager_that_is_to_be_stopped_is(machine: Machine, running: Byway) -> None:
     """Its holder is not started again meanwhile, which would take the place of the stop."""
-    machine.wait_until("not __import__('subprocess').call(args['is'])", **{"is": HOLDER_IS_ACTIVE})
+    machine.wait_until("not __import__('subprocess').call(args['holds'])", holds=HOLDER_IS_ACTIVE)
     tied = ("BindsTo=user@1000.service", "After=user@1000.service")
     properties = [f"--property={one}" for one in (*tied, "ExecStop=sleep 6")]
     machine.run(["systemd-run", "-q", "--unit=slow", *properties, "sleep", "600"])
     machine.run("systemctl stop --no-block user@1000")
-    machine.wait_until("__import__('subprocess').call(args['is'])", **{"is": HOLDER_IS_ACTIVE})
+    machine.wait_until("__import__('subprocess').call(args['holds'])", holds=HOLDER_IS_ACTIVE)
     running.run("reconcile")
     assert machine.run("systemctl is-active slow", check=False).stdout == "deactivating\n"
     machine.wait_until("__import__('subprocess').call(['systemctl', 'is-active', 'user@1000'])")

@@ -7,7 +7,7 @@ import pytest
 from byway_systemd.core.apps import Children
 from byway_systemd.core.config import SETTINGS, Config, Profile, Switch, WhenDown
 from byway_systemd.core.errors import ConfigError, Problem
-from byway_systemd.core.parse import ConfigFile, app_entries, parse_config
+from byway_systemd.core.parse import ConfigFile, parse_config, read_entries
 
 
 def read(*texts: str) -> Config:
@@ -248,7 +248,7 @@ def test_marks_have_room(mask: str, profiles: int) -> None:
 
 def test_app_entries_tell_their_place() -> None:
     file = ConfigFile("f", 'apps = ["/a"]\n[profile.x]\napps = ["/b"]')
-    assert [(e.path, e.profile) for e in app_entries((file,))] == [
+    assert [(e.path, e.profile) for e in read_entries((file,))] == [
         (("apps", 0), "default"),
         (("profile", "x", "apps", 0), "x"),
     ]

@@ -17,8 +17,7 @@ from byway_systemd.core.parse import (
     MOST_HOSTS,
     ConfigFile,
     parse_config,
-    table_entries,
-    user_entries,
+    read_entries,
 )
 from byway_systemd.core.traffic import (
     VPN_TABLE,
@@ -121,9 +120,10 @@ def test_lists_append_across_files_and_hold_a_value_once() -> None:
         ("vpn_table", "51820", "51820: routes of others in it would be removed"),
         ("vpn_table", "11590", "from 11622 to 11653"),
         ("vpn_table", "11654", "from 11622 to 11653"),
-        ("vpn_table", '"11640"', "or a number without quotes"),
+        ("vpn_table", '"11640"', "from 11622 to 11653, without quotes"),
         ("vpn_table", '"../x"', "not the name of a routing table: '../x'"),
         ("vpn_table", "true", "not a routing table: True (write"),
+        ("vpn_table", "true", "from 11622 to 11653"),
         ("bypass", '"10.0.0.1/8"', "first address: 10.0.0.0/8"),
         ("bypass", '["0.0.0.0/0"]', "everything"),
         ("bypass", '["::1"]', "never leaves"),
@@ -202,7 +202,7 @@ def test_names_of_users_become_their_ids() -> None:
 
 def test_user_entries_know_their_places() -> None:
     file = ConfigFile("a.toml", '[traffic.force_vpn]\nuids = ["alice", "7"]')
-    assert [(str(e.value), e.path[-1]) for e in user_entries((file,))] == [("alice", 0), ("7", 1)]
+    assert [(str(e.value), e.path[-1]) for e in read_entries((file,))] == [("alice", 0), ("7", 1)]
 
 
 def test_names_of_hosts_are_told_from_prefixes() -> None:
@@ -228,7 +228,7 @@ def test_tables_of_the_vpn(value: str, table: int) -> None:
 
 def test_names_of_tables_know_their_places() -> None:
     file = ConfigFile("a.toml", '[traffic]\nvpn_table = "work"')
-    ((entry,), config) = table_entries((file,)), parse_config((file,))
+    ((entry,), config) = read_entries((file,)), parse_config((file,))
     assert (entry.value.name, entry.path) == ("work", ("traffic", "vpn_table"))
     assert config.traffic.vpn_table.name == "work"
 
