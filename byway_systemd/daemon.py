@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from byway_systemd.api.service import View
 from byway_systemd.api.surface import Outlet, Surface
+from byway_systemd.background import Background
 from byway_systemd.coalescer import Coalescer
 from byway_systemd.core.config import GATE_SERVICE
 from byway_systemd.core.describe import JsonObject, describe_operation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from byway_systemd.core.observed import Executable, Process
     from byway_systemd.core.operations import Operation
+    from byway_systemd.reconcile import Failure
 
 log = logging.getLogger("byway")
 
@@ -90,6 +92,8 @@ class Daemon:
         self._desired = Desired.empty()
         self._observed: Observed | None = None
         self._outcome: Outcome | None = None
+        self._applied: list[Operation] = []  # since the last ``apply``
+        self._loading = False  # the service manager waits for what was loaded to be in force
         self._status: JsonObject = {}
         self._phase = "activating"
         self._blind = False  # the system cannot be looked at
@@ -102,6 +106,7 @@ class Daemon:
         self._users = Coalescer(self._reconcile_network, _QUIET, most=_MOST_QUIET_USERS)
         self._config = Coalescer(self.reload, _CONFIG_QUIET, leading=False)
         self._stopped = asyncio.Event()
+        self._background = Background(world.system, self._finish_long)
         self._surface = Surface(world.outlet, self)
         self._happenings = Happenings(self._surface.publish)
 
@@ -125,11 +130,16 @@ class Daemon:
         """Return the machine as it is now; raise OSError."""
         return self._world.system.observe(desired)
 
-    def apply(self) -> Outcome | None:
-        """Load the configuration and put everything right; None when it has to be tried again."""
+    def apply(self) -> None:
+        """Load the configuration and begin to put everything right."""
         self._outcome = None
+        self._applied.clear()
         self.reload()
-        return self._outcome
+
+    async def settle(self) -> Outcome | None:
+        """Wait for what takes long; return what was done, None when it has to be tried again."""
+        await self._background.wait()
+        return self._outcome and replace(self._outcome, applied=list(self._applied))
 
     def observe_process(self, pid: int) -> Process | None:
         """Return a process as it is now, None when it is gone."""
@@ -161,6 +171,7 @@ class Daemon:
         watchdog.cancel()
         self._unsubscribe(loop)
         await self._surface.stop()
+        await self._background.wait()
         self.take_down()
 
     async def _wait_for_gate(self) -> None:
@@ -180,6 +191,7 @@ class Daemon:
         if self._stopped.is_set():
             return
         self._world.notify(reloading=True)
+        self._loading = True
         try:
             self._desired = self._world.load()
             self._world.notify(watchdog=True)
@@ -191,7 +203,12 @@ class Daemon:
             self._problems = (f"cannot load the configuration: {error}",)
         self._happenings.loaded(self._problems)
         self.reconcile_all()
-        self._world.notify(ready=True, status=self._summary())
+        self._end_loading()
+
+    def _end_loading(self) -> None:
+        if self._loading and not self._background.is_busy:
+            self._loading = False
+            self._world.notify(ready=True, status=self._summary())
 
     def reconcile_all(self) -> None:
         """Look at everything and put it right, unless byway stops: stopped stays stopped."""
@@ -245,8 +262,9 @@ class Daemon:
         operation = plan_process(self._desired, self._steering, process, self._executables)
         if operation is None:
             return
-        failures = apply_all(self._world.system, (operation,), [], self._happenings.applied)
-        for failure in failures:
+        outcome = Outcome(Observed())
+        apply_all(self._world.system, (operation,), outcome, self._happenings.applied)
+        for failure in outcome.failures:
             log.warning("%s: %s", describe_operation(operation), failure.reason)
         if not again:
             loop = asyncio.get_running_loop()
@@ -271,7 +289,8 @@ class Daemon:
         """Reconcile the network (given ``previous``) or everything; return whether it repaired."""
         try:
             outcome = reconcile(
-                self._world.system,
+                # Who starts byway waits for all of it.
+                self._background if self._phase == "active" else self._world.system,
                 self._desired,
                 self._note_applied,
                 previous,
@@ -285,10 +304,18 @@ class Daemon:
             self._look_again()
             return False
         self._finish(outcome, network_only=previous is not None)
-        return bool(outcome.applied)
+        return bool(outcome.applied or outcome.waiting)
+
+    def _finish_long(self, operation: Operation, failure: Failure | None) -> None:
+        """Go on with what has waited for ``operation``, or was not to be looked at meanwhile."""
+        if failure is None:
+            self._note_applied(operation)
+        self.reconcile_all()
+        self._end_loading()
 
     def _note_applied(self, operation: Operation) -> None:
-        """Tell what was done, and the watchdog that it goes on: 100,000 prefixes take a while."""
+        """Tell what was done, and the watchdog that it goes on: a list may take a while."""
+        self._applied.append(operation)
         self._happenings.applied(operation)
         if self._phase == "active":
             self._world.notify(watchdog=True)
@@ -310,7 +337,8 @@ class Daemon:
         self._executables = wanted_executables(outcome.observed)
         self._steering = find_steering(self._desired, outcome.observed)
         self._happenings.failed(outcome.failures)
-        self._publish(self._observed, tuple(f.operation for f in outcome.failures))
+        failed = tuple(failure.operation for failure in outcome.failures)
+        self._publish(self._observed, (*failed, *outcome.waiting))
         if GATE_SERVICE in outcome.observed.starting_units:
             self._look_again()  # nothing else tells when it has started
 

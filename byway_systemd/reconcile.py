@@ -29,7 +29,14 @@ class System(Protocol):
         """
 
     def apply(self, operation: Operation) -> None:
-        """Make one change; raise OSError or BywayError when it cannot be made."""
+        """Make one change; raise OSError or BywayError when it cannot be made.
+
+        WaitsError when it is under way, or waits for one that is: then it is looked at later.
+        """
+
+
+class WaitsError(Exception):
+    """The operation cannot be applied yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,12 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a reconcile did, what failed, and what it saw last."""
+    """What a reconcile did, what failed, what waits, and what it saw last."""
 
     observed: Observed
     applied: list[Operation] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    waiting: list[Operation] = field(default_factory=list)
 
 
 def reconcile(
@@ -73,8 +81,10 @@ def reconcile(
         if not operations:
             outcome.failures.clear()
             break
-        outcome.failures = apply_all(system, operations, outcome.applied, report)
+        apply_all(system, operations, outcome, report)
         outcome.observed = system.observe(desired, previous)
+        if outcome.waiting:
+            break
         if outcome.failures and plan(desired, outcome.observed) == operations:
             break
     return outcome
@@ -94,18 +104,20 @@ def _without_vain_reload(operations: tuple[Operation, ...]) -> tuple[Operation, 
 def apply_all(
     system: System,
     operations: tuple[Operation, ...],
-    applied: list[Operation],
+    outcome: Outcome,
     report: Callable[[Operation], None] | None = None,
-) -> list[Failure]:
-    """Apply operations in order, appending to ``applied``; return those that failed."""
-    failures = []
+) -> None:
+    """Apply operations in order; note in ``outcome`` which were, and which failed or wait now."""
+    outcome.failures, outcome.waiting = [], []
     for operation in operations:
         try:
             system.apply(operation)
-        except OSError as error:
-            failures.append(Failure(operation, str(error)))
+        except WaitsError:
+            outcome.waiting.append(operation)
             continue
-        applied.append(operation)
+        except OSError as error:
+            outcome.failures.append(Failure(operation, str(error)))
+            continue
+        outcome.applied.append(operation)
         if report:
             report(operation)
-    return failures

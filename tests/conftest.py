@@ -13,6 +13,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lived import Outside
+
 # The same examples at every run: what fails here fails there.
 settings.register_profile("byway", deadline=None, derandomize=True, database=None)
 settings.load_profile("byway")
@@ -29,6 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_expected(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-expected"))
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    """A world of fakes for a daemon to live in."""
+    from lived import Outside  # noqa: PLC0415 - booted machines have no need of it
+
+    made = Outside()
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)

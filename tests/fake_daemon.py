@@ -2,8 +2,11 @@
 
 `fake_daemon.py ROOT` serves on the socket that it is passed as systemd would pass it. Below ROOT
 are etc/byway/byway.toml and etc/group, and `seen`: when which process was looked at. A line written
-to the FIFO ROOT/events is a pid that has been executed, or `network` when somebody has undone what
-byway did.
+to the FIFO ROOT/events is a pid that has been executed, `network` when somebody has undone what
+byway did, or `go` for what takes long, if that is to wait.
+
+`fake_daemon.py ROOT '{"long": "waits"}'` lets it; with "kernel" the table is in the kernel, in the
+network namespace of the daemon. Other keys are limits of the API.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,18 +29,22 @@ from byway_systemd.api.peer import Authority, Peer
 from byway_systemd.api.surface import Outlet
 from byway_systemd.core.canary_report import Protocol, Sighting
 from byway_systemd.core.counters import Carried, Connection, Owner
+from byway_systemd.core.desired import TABLE_NAME
 from byway_systemd.core.network import LinkBytes
 from byway_systemd.core.observed import Login
+from byway_systemd.core.operations import ReplaceTable, UpdateSet, takes_long
 from byway_systemd.daemon import Daemon, World
 from byway_systemd.system import peers
 from byway_systemd.system.configuration import Configuration
 from byway_systemd.system.files import write_atomically
+from byway_systemd.system.nftables import Nftables
 from byway_systemd.system.outside import look_outside
 
 if TYPE_CHECKING:
     from byway_systemd.core.canary_report import Trial
     from byway_systemd.core.desired import Desired
-    from byway_systemd.core.observed import Executable, Process
+    from byway_systemd.core.observed import Executable, Observed, Process
+    from byway_systemd.core.operations import Operation
 
 
 class Silent:
@@ -52,10 +60,46 @@ class Silent:
         return False
 
 
+class Slow(FakeSystem):
+    """A system where what takes long waits for its go."""
+
+    def __init__(self, observed: Observed, *, waits: bool = False) -> None:
+        super().__init__(observed)
+        self.go = threading.Event()
+        if not waits:
+            self.go.set()
+
+    def apply(self, operation: Operation) -> None:
+        if takes_long(operation):
+            self.go.wait()
+        super().apply(operation)
+
+
+class InKernel(Slow):
+    """A system whose table is in the kernel."""
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        self._nftables = Nftables()
+
+    def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
+        table = self._nftables.observe_table(TABLE_NAME)
+        return replace(super().observe(desired, previous), table=table)
+
+    def apply(self, operation: Operation) -> None:
+        match operation:
+            case ReplaceTable(table=table):
+                self._nftables.replace_table(self.resolve(table))
+            case UpdateSet(table=table, name=name, kind=kind, add=add, remove=remove):
+                self._nftables.update_set(table, name, kind, [*map(self.identify, add)], remove)
+            case _:
+                super().apply(operation)
+
+
 class Told:
     """An event source that reads lines from a FIFO."""
 
-    def __init__(self, path: Path, system: FakeSystem) -> None:
+    def __init__(self, path: Path, system: Slow) -> None:
         os.mkfifo(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self._system = system
@@ -65,6 +109,9 @@ class Told:
 
     def read(self) -> list[int] | None:
         words = os.read(self._descriptor, 65536).decode().split()
+        if "go" in words:
+            self._system.go.set()
+            words.remove("go")
         if "network" in words:
             self._system.observed = replace(self._system.observed, table=None)
             return None
@@ -100,9 +147,10 @@ async def nobody(_peer: Peer) -> bool:
     return False
 
 
-def make_world(root: Path, limits: Limits) -> World:
+def make_world(root: Path, limits: Limits, long: str = "") -> World:
     login = Login("198.51.100.9", "192.168.1.10")  # by a link that is not the direct one
-    system = FakeSystem(replace(laptop(), processes=(), logins=(login,)))
+    observed = replace(laptop(), processes=(), logins=(login,))
+    system = InKernel(observed) if long == "kernel" else Slow(observed, waits=long == "waits")
     configuration = Configuration(root)
 
     def load() -> Desired:
@@ -145,7 +193,8 @@ def make_world(root: Path, limits: Limits) -> World:
 
 def main(arguments: list[str]) -> None:
     limits: dict[str, Any] = json.loads(arguments[1]) if len(arguments) > 1 else {}
-    world = make_world(Path(arguments[0]), Limits(**limits))
+    long = limits.pop("long", "")
+    world = make_world(Path(arguments[0]), Limits(**limits), long)
     asyncio.run(_run(world))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ class FakeSystem:
         self.generated: dict[str, str] = {}
         self.applied: list[op.Operation] = []
         self._refuse = refuse
+        self._lock = threading.Lock()
         self._next_id = 1000
 
     def observe(self, desired: Desired, previous: Observed | None = None) -> Observed:
@@ -35,9 +37,10 @@ class FakeSystem:
     def apply(self, operation: op.Operation) -> None:
         if self._refuse(operation):
             raise OSError(1, "refused")
+        with self._lock:  # what takes long is applied in a thread
+            changes: Any = getattr(self, "_" + type(operation).__name__)(operation)
+            self.observed = replace(self.observed, **changes)
         self.applied.append(operation)
-        changes: Any = getattr(self, "_" + type(operation).__name__)(operation)
-        self.observed = replace(self.observed, **changes)
 
     def _WriteUnitFile(self, o: op.WriteUnitFile) -> dict[str, Any]:  # noqa: N802
         files = {**dict(self.observed.unit_files), o.path: o.text}
@@ -119,12 +122,12 @@ class FakeSystem:
         return {"rules": tuple(rules)}
 
     def _ReplaceTable(self, o: op.ReplaceTable) -> dict[str, Any]:  # noqa: N802
-        return {"table": self._resolve(o.table).outline()}
+        return {"table": self.resolve(o.table).outline()}
 
     def _UpdateSet(self, o: op.UpdateSet) -> dict[str, Any]:  # noqa: N802
         table = self.observed.table
         assert table is not None
-        added = {self._identify(element) for element in o.add}
+        added = {self.identify(element) for element in o.add}
         sets = tuple(
             NftSet(s.name, s.kind, tuple(sorted(({*s.elements} | added) - {*o.remove})))
             if s.name == o.name
@@ -174,12 +177,12 @@ class FakeSystem:
         )
         return {"processes": processes}
 
-    def _identify(self, element: str) -> str:
+    def identify(self, element: str) -> str:
         return str(dict(self.observed.cgroup_ids)[element]) if element[0] == "/" else element
 
-    def _resolve(self, table: NftTable) -> NftTable:
+    def resolve(self, table: NftTable) -> NftTable:
         sets = (
-            replace(s, elements=tuple(self._identify(element) for element in s.elements))
+            replace(s, elements=tuple(self.identify(element) for element in s.elements))
             for s in table.sets
         )
         return replace(table, sets=tuple(sets))

@@ -22,6 +22,11 @@ LARGE = 'interface = "wwan0"\n' + "".join(
 )
 
 
+def many_destinations(count: int, first: int = 0) -> list[str]:
+    """Return as many addresses, none beside another, so that they stay as many prefixes."""
+    return [f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(first, first + 2 * count, 2)]
+
+
 def measure(served: Served, count: int) -> list[float]:
     """Return the seconds from ``count`` starts to the daemon's looking at each, sorted."""
     told: dict[int, float] = {}

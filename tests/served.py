@@ -171,7 +171,7 @@ def until(holds: Callable[[], object], patience: float = PATIENCE) -> None:
 
 
 @contextmanager
-def serve(config: str = CONFIG, **limits: float) -> Iterator[Served]:
+def serve(config: str = CONFIG, long: str = "", **limits: float) -> Iterator[Served]:
     """Run a fake daemon until the end of the block; it must end well."""
     # A unix socket's path has 107 bytes at most, so that pytest's own directories may be too deep.
     root = Path(tempfile.mkdtemp(prefix="byway-api-"))
@@ -179,7 +179,7 @@ def serve(config: str = CONFIG, **limits: float) -> Iterator[Served]:
     (root / "etc/byway").mkdir(parents=True)
     (root / "etc/byway/byway.toml").write_text(config)
     (root / "etc/group").write_text(f"root:x:0:\nbyway:x:{GROUP}:alice\n")
-    process = _start(root, limits)
+    process = _start(root, {"long": long, **limits})
     try:
         until(lambda: (root / "told").exists() or process.poll() is not None)
         served = Served(root, process)
@@ -192,7 +192,7 @@ def serve(config: str = CONFIG, **limits: float) -> Iterator[Served]:
         shutil.rmtree(root)
 
 
-def _start(root: Path, limits: dict[str, float]) -> subprocess.Popen[bytes]:
+def _start(root: Path, options: dict[str, Any]) -> subprocess.Popen[bytes]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     (root / "run/byway").mkdir(parents=True)
     listener.bind(str(root / "run/byway/byway.sock"))
@@ -200,7 +200,9 @@ def _start(root: Path, limits: dict[str, float]) -> subprocess.Popen[bytes]:
     listener.listen(128)
     # The manager sets LISTEN_PID between fork and exec; a shell's own pid is that of what it execs.
     script = 'exec 3<&"$0" && LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
-    command = [sys.executable, str(TESTS / "fake_daemon.py"), str(root), json.dumps(limits)]
+    command = [sys.executable, str(TESTS / "fake_daemon.py"), str(root), json.dumps(options)]
+    if options["long"] == "kernel":
+        command = ["unshare", "--net", *command]
     with listener:
         return subprocess.Popen(
             ["bash", "-c", script, str(listener.fileno()), *command],

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from byway_systemd.api.peer import Peer
     from byway_systemd.api.service import Engine
     from byway_systemd.core.desired import Desired
-    from byway_systemd.reconcile import Outcome
 
 log = logging.getLogger("byway")
 
@@ -130,16 +129,19 @@ class Changes:
             texts = await asyncio.to_thread(edit, snapshot)
             desired = await asyncio.to_thread(self._configuration.preview, texts)
             if terms.dry_run:
-                return self._preview(desired)
-            outcome = self._apply(self._write(snapshot, texts))
-            return self._finish(terms, outcome)
+                return await self._preview(desired)
+            # What this works out of a long list is remembered, and does not keep the loop then.
+            await asyncio.to_thread(plan, desired, self._engine.view.observed)
+            self._apply(self._write(snapshot, texts))
+            return await self._finish(terms)
 
     async def apply(self, terms: Terms) -> dict[str, Any]:
         """Read the configuration again and put everything right; return what was changed."""
         async with self._turn():
             if terms.dry_run:
-                return self._preview(self._engine.view.desired)
-            return self._finish(terms, self._engine.apply())
+                return await self._preview(self._engine.view.desired)
+            self._engine.apply()
+            return await self._finish(terms)
 
     async def confirm(self, terms: Terms) -> dict[str, Any]:
         """Keep what was changed for good."""
@@ -157,14 +159,14 @@ class Changes:
                 raise ProblemError(409, "nothing was changed since byway started", "nothing to do")
             snapshot, texts = self._configuration.read(), self._before
             await asyncio.to_thread(self._configuration.preview, texts)
-            outcome = self._apply(self._write(snapshot, texts))
+            self._apply(self._write(snapshot, texts))
             self._settle()
             log.warning(
                 "%s: the configuration is as it was before",
                 by,
                 extra={"message_id": Message.ROLLED_BACK, "fields": {"BYWAY_BY": by}},
             )
-            return {**self._present_outcome(outcome), **self.present()}
+            return {**await self._present_outcome(), **self.present()}
 
     def note_loaded(self) -> None:
         """Note that the configuration was loaded: what it was before can be brought back."""
@@ -193,18 +195,21 @@ class Changes:
             except OSError as error:  # the way down goes on
                 log.error("what was not confirmed cannot be taken back: %s", error)
 
-    def _preview(self, desired: Desired) -> dict[str, Any]:
+    async def _preview(self, desired: Desired) -> dict[str, Any]:
         observed = self._engine.look(desired)
-        operations = [present_operation(operation) for operation in plan(desired, observed)]
-        return {"plan": operations, "warnings": find_conflicts(desired, observed)}
+        operations = await asyncio.to_thread(plan, desired, observed)
+        warnings = await asyncio.to_thread(find_conflicts, desired, observed)
+        return {"plan": [present_operation(o) for o in operations], "warnings": warnings}
 
-    def _finish(self, terms: Terms, outcome: Outcome | None) -> dict[str, Any]:
+    async def _finish(self, terms: Terms) -> dict[str, Any]:
+        """Tell of a change, and return it once it is in force."""
         terms.tell()
         self._await_confirmation(terms.confirm)
-        return {**self._present_outcome(outcome), **self.present()}
+        return {**await self._present_outcome(), **self.present()}
 
-    def _present_outcome(self, outcome: Outcome | None) -> dict[str, Any]:
+    async def _present_outcome(self) -> dict[str, Any]:
         """Return what was done; the daemon tries again when it could not look at the system."""
+        outcome = await self._engine.settle()
         result: dict[str, Any] = {"code": 200, "description": "OK", "applied": [], "failures": []}
         result["warnings"] = []
         if outcome is None:
@@ -216,7 +221,7 @@ class Changes:
         applied = [present_operation(operation) for operation in outcome.applied]
         warnings = find_conflicts(self._engine.view.desired, outcome.observed)
         shown = {"applied": applied, "failures": failures, "warnings": warnings}
-        return {**result, **shown, "in_sync": not failures}
+        return {**result, **shown, "in_sync": not failures and not outcome.waiting}
 
     def _write(self, snapshot: Snapshot, texts: Texts) -> dict[str, str]:
         """Write what is new of ``texts``, all or nothing; return what was there before.
@@ -238,14 +243,13 @@ class Changes:
             raise
         return before
 
-    def _apply(self, before: Texts) -> Outcome | None:
+    def _apply(self, before: Texts) -> None:
         """Put the files in force, or back as they were ``before`` if the daemon refuses them."""
-        outcome = self._engine.apply()
+        self._engine.apply()
         if problems := self._engine.status.get("config_problems"):
             self._configuration.write(before)
             self._engine.apply()
             raise ProblemError(409, problems[0], "correct that first, and try again")
-        return outcome
 
     def _await_confirmation(self, seconds: int | None) -> None:
         """Take back in ``seconds`` what is not confirmed by then; for good without any."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """The daemon, as the API uses it. Nothing here waits; what looks or changes takes its time."""
+    """The daemon, as the API uses it. What looks or changes takes milliseconds; settle waits."""
 
     @property
     def phase(self) -> str:
@@ -46,11 +46,14 @@ class Engine(Protocol):
     def look(self, desired: Desired) -> Observed:
         """Return the machine as it is now, as far as ``desired`` concerns it; raise OSError."""
 
-    def apply(self) -> Outcome | None:
-        """Load the configuration and put everything right; None when that has to be tried again.
+    def apply(self) -> None:
+        """Load the configuration and begin to put everything right.
 
-        A configuration that is refused is in the status, and the last good one stays.
+        A configuration that is refused is in the status then, and the last good one stays.
         """
+
+    async def settle(self) -> Outcome | None:
+        """Wait for what takes long of that; return what was done, None if it is tried again."""
 
     def observe_process(self, pid: int) -> Process | None:
         """Return a process as it is now, None when it is gone."""

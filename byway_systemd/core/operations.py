@@ -273,3 +273,14 @@ Operation = (
     | PlaceProcess
     | ReturnProcess
 )
+
+_MANY = 1000  # elements: the kernel takes a few milliseconds for these
+
+
+def takes_long(operation: Operation) -> bool:
+    """Whether the kernel may be busy with an operation for tens of milliseconds and more."""
+    if isinstance(operation, UpdateSet):
+        return len(operation.add) + len(operation.remove) > _MANY
+    if isinstance(operation, ReplaceTable):
+        return sum(len(nft_set.elements) for nft_set in operation.table.sets) > _MANY
+    return False

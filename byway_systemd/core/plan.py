@@ -257,13 +257,19 @@ def _plan_sets(table: NftTable, wanted: TableOutline, seen: TableOutline) -> lis
             table.name,
             want.name,
             want.kind,
-            tuple(sorted({*want.elements} - {*have.elements})),
-            tuple(sorted({*have.elements} - {*want.elements})),
+            _without(want.elements, have.elements),
+            _without(have.elements, want.elements),
             "its elements differ",
         )
         for want, have in zip(wanted.sets, seen.sets, strict=True)
         if want.elements != have.elements
     ]
+
+
+def _without(elements: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is not among the others, in order; both may be 100,000."""
+    known = frozenset(others)
+    return tuple(element for element in elements if element not in known)
 
 
 def _plan_markers(

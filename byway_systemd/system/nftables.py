@@ -79,37 +79,40 @@ _PROBE = NftTable(
 
 
 class Nftables:
-    """One nfnetlink socket. Every method raises KernelError, which is an OSError.
+    """Two nfnetlink sockets, to read and to write, so that a thread may write while another reads.
 
-    ``pause`` is entered while many elements are changed. It should keep this process from being
-    told of it: for each element the kernel makes a message of 8 KiB before it sends the first one,
-    when there is anybody to tell (nf_tables_setelem_notify() in net/netfilter/nf_tables_api.c).
-    100,000 prefixes would take 1.6 GiB, and a machine of 1 GiB down.
+    Every method raises KernelError, which is an OSError. ``pause`` is entered while many elements
+    are changed. It should keep this process from being told of it: for each element the kernel
+    makes a message of 8 KiB before it sends the first one, when there is anybody to tell
+    (nf_tables_setelem_notify() in net/netfilter/nf_tables_api.c). 100,000 prefixes would take
+    1.6 GiB, and a machine of 1 GiB down.
     """
 
     def __init__(self) -> None:
-        """Open the socket in the network namespace of the calling thread."""
+        """Open the sockets in the network namespace of the calling thread."""
         self.pause: Callable[[], AbstractContextManager[object]] = nullcontext
-        self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+        self._reader = NetlinkSocket(NETLINK_NETFILTER)
+        self._writer = NetlinkSocket(NETLINK_NETFILTER)
         self._seen: tuple[bytes, str, TableOutline | None] | None = None
         self._written: tuple[bytes, str, dict[str, tuple[str, ...]]] | None = None
+        self._is_writing = False
 
     def close(self) -> None:
-        """Close the socket."""
-        self._netlink.close()
+        """Close the sockets."""
+        self._reader.close()
+        self._writer.close()
 
     def __enter__(self) -> Self:
         """Return the object itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the socket."""
+        """Close the sockets."""
         self.close()
 
     def observe_generation(self) -> bytes:
         """Return the ruleset's generation: equal bytes mean that no table changed in between."""
-        attempt = "read the generation of the nftables ruleset"
-        return self._netlink.get(Message(_GET_GENERATION, 0, bytes(4), attempt)).payload[:12]
+        return _read_generation(self._reader)
 
     def observe_table(self, name: str) -> TableOutline | None:
         """Return table ``inet NAME`` as the kernel has it, or None when there is none.
@@ -119,12 +122,12 @@ class Nftables:
 
         The kernel counts every commit; while the count stays, the last outline is what it has, and
         a set holds what was written (listing 100,000 prefixes takes over a second, asking for the
-        count 10 us).
+        count 10 us). While a thread writes, the table is as it was seen last.
         """
         for _ in range(_OBSERVE_ATTEMPTS):
-            generation = self.observe_generation()
-            if self._seen is not None and self._seen[:2] == (generation, name):
-                return self._seen[2]
+            generation, seen = self.observe_generation(), self._seen
+            if seen and seen[1] == name and (seen[0] == generation or self._is_writing):
+                return seen[2]
             try:
                 outline = self._observe(name, generation) if self._has_table(name) else None
             except KernelError as error:
@@ -144,7 +147,7 @@ class Nftables:
         messages = [_BEGIN, *_render_replacement(table), _END]
         elements = {nft_set.name: nft_set.elements for nft_set in table.outline().sets}
         with self._writing(table.name, elements, sum(map(len, elements.values()))):
-            self._netlink.transact(messages)
+            self._writer.transact(messages)
 
     def own_table(self, table: NftTable) -> None:
         """Make a table that goes with this socket, however its process ends, and is nobody else's.
@@ -156,19 +159,19 @@ class Nftables:
         new = Message(
             _NEW_TABLE, FLAG_CREATE | FLAG_EXCLUSIVE, named, f"add nft table inet {table.name}"
         )
-        self._netlink.transact([_BEGIN, new, *_render_content(table), _END])
+        self._writer.transact([_BEGIN, new, *_render_content(table), _END])
 
     def check_table(self, table: NftTable) -> None:
         """Have the kernel check ``table`` without installing it. Raise KernelError as above."""
         # A batch without an end is validated and undone, as `nft --check` does.
-        self._netlink.transact([_BEGIN, *_render_replacement(table)])
+        self._writer.transact([_BEGIN, *_render_replacement(table)])
 
     def delete_table(self, name: str) -> None:
         """Delete table ``inet NAME``; one that is not there is fine."""
         attempt = f"delete nft table inet {name}"
         message = Message(_DELETE_TABLE, 0, _INET + _text(_NAME, name), attempt)
         try:
-            self._netlink.transact([_BEGIN, message, _END])
+            self._writer.transact([_BEGIN, message, _END])
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -188,10 +191,11 @@ class Nftables:
         ]
         elements = self._elements_of(table)
         if name in elements:
-            left = set(elements[name]).difference(remove).union(add)
-            elements[name] = tuple(sorted(left))
+            changed = frozenset((*add, *remove))
+            left = [element for element in elements[name] if element not in changed]
+            elements[name] = tuple(sorted((*left, *frozenset(add))))  # most are in order already
         with self._writing(table, elements, len(add) + len(remove)):
-            self._netlink.transact(messages)
+            self._writer.transact(messages)
 
     def read_counters(self, name: str) -> dict[str, tuple[int, int]]:
         """Return packets and bytes by the rule's purpose, summed over rules of equal purpose."""
@@ -219,16 +223,20 @@ class Nftables:
         self, table: str, elements: dict[str, tuple[str, ...]], many: int
     ) -> Iterator[None]:
         """Write ``elements`` of sets, changing so ``many``; nobody else's commit is between."""
-        before = self.observe_generation()
-        with self.pause() if many > _MANY else nullcontext():
-            yield
-        after = self.observe_generation()
-        alone = _count(after) == _count(before) + 1
-        self._written = (after, table, elements) if alone else None
+        before = _read_generation(self._writer)
+        self._is_writing = True
+        try:
+            with self.pause() if many > _MANY else nullcontext():
+                yield
+            after = _read_generation(self._writer)
+            alone = _count(after) == _count(before) + 1
+            self._written = (after, table, elements) if alone else None
+        finally:
+            self._is_writing = False
 
     def _elements_of(self, table: str) -> dict[str, tuple[str, ...]]:
         """Return the elements of the sets, where nothing was committed since they were read."""
-        generation, seen = self.observe_generation(), self._seen
+        generation, seen = _read_generation(self._writer), self._seen
         if seen is None or seen[:2] != (generation, table) or seen[2] is None:
             return {}
         return {nft_set.name: nft_set.elements for nft_set in seen[2].sets}
@@ -236,7 +244,7 @@ class Nftables:
     def _has_table(self, name: str) -> bool:
         attempt = f"read nft table inet {name}"
         try:
-            self._netlink.get(Message(_GET_TABLE, 0, _INET + _text(_NAME, name), attempt))
+            self._reader.get(Message(_GET_TABLE, 0, _INET + _text(_NAME, name), attempt))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -249,12 +257,12 @@ class Nftables:
         rules = self._rules(name)
         chains = (
             parse_chain(reply.payload, name, rules)
-            for reply in self._netlink.dump(_GET_CHAIN, _INET, "list nft chains")
+            for reply in self._reader.dump(_GET_CHAIN, _INET, "list nft chains")
         )
         request = _INET + _text(_NAME, name)
         sets = (
             self._fill(name, parse_set(reply.payload), known)
-            for reply in self._netlink.dump(_GET_SET, request, f"list the sets of inet {name}")
+            for reply in self._reader.dump(_GET_SET, request, f"list the sets of inet {name}")
         )
         return TableOutline(
             tuple(sorted((chain for chain in chains if chain), key=lambda chain: chain.name)),
@@ -268,13 +276,13 @@ class Nftables:
         if seen.name in known:
             return NftSet(seen.name, seen.kind, known[seen.name])
         request = _INET + _text(_NAME, table) + _text(_ELEMENTS_SET, seen.name)
-        replies = self._netlink.dump(_GET_ELEMENTS, request, f"list set {seen.name} of {table}")
+        replies = self._reader.dump(_GET_ELEMENTS, request, f"list set {seen.name} of {table}")
         lists = (parse_element_list(reply.payload) for reply in replies)
         return NftSet(seen.name, seen.kind, decode_elements(seen.kind, lists))
 
     def _rules(self, table: str) -> list[SeenRule]:
         request = _INET + _text(_NAME, table)
-        replies = self._netlink.dump(_GET_RULE, request, f"list the rules of inet {table}")
+        replies = self._reader.dump(_GET_RULE, request, f"list the rules of inet {table}")
         return [parse_rule(reply.payload) for reply in replies]
 
 
@@ -323,6 +331,11 @@ def _render_elements(table: str, nft_set: NftSet, kind: int) -> Iterator[Message
     flags = FLAG_CREATE if kind == _NEW_ELEMENTS else 0
     for chunk in encode_elements(nft_set.kind, nft_set.elements):
         yield Message(kind, flags, head + render_attribute(_ELEMENTS, chunk), attempt)
+
+
+def _read_generation(netlink: NetlinkSocket) -> bytes:
+    attempt = "read the generation of the nftables ruleset"
+    return netlink.get(Message(_GET_GENERATION, 0, bytes(4), attempt)).payload[:12]
 
 
 def _count(generation: bytes) -> int:

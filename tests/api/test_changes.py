@@ -64,11 +64,10 @@ def run(story: Any) -> Files:
         )
         changes = Changes(engine, files, lambda: None)
 
-        def apply() -> Outcome:
-            changes.note_loaded()
+        async def settle() -> Outcome:
             return Outcome(Observed())
 
-        engine.apply = apply
+        engine.apply, engine.settle = changes.note_loaded, settle
         await story(changes, files)
 
     asyncio.run(tell())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,39 @@ with open("/run/many.json", "w") as file:
 PUT = (
     "curl -sS -m 180 --unix-socket /run/byway/byway.sock -X PUT -H 'Content-Type: application/json'"
 )
+# Undoes what byway did, and starts what is listed, again and again until the list is in force.
+MEANWHILE = """
+import json, os, subprocess, time
+def seconds(holds):
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() < began + 60
+        time.sleep(0.01)
+    return round(time.monotonic() - began, 3)
+def is_in_sync():
+    with open("/run/byway/status.json") as file:
+        return json.load(file)["in_sync"]
+def has_route():
+    show = ["ip", "route", "show", "default", "table", "byway", "dev", "wwan0"]
+    return subprocess.check_output(show)
+def is_placed():
+    with open(f"/proc/{listed.pid}/cgroup") as file:
+        return "/byway.slice/" in file.read()
+took = {"repaired": [], "placed": []}
+put = subprocess.Popen(args["put"], shell=True, stdout=subprocess.PIPE, text=True)
+took["begun"] = seconds(lambda: not is_in_sync() or put.poll() is not None)
+while put.poll() is None:
+    subprocess.check_call(["ip", "route", "del", "default", "table", "byway", "dev", "wwan0"])
+    repaired = seconds(has_route)
+    listed = subprocess.Popen(["/opt/app/listed", "-w", "60", "198.51.100.10", "7000"])
+    placed = seconds(is_placed)
+    listed.kill()
+    listed.wait()
+    if put.poll() is None:
+        took["repaired"].append(repaired)
+        took["placed"].append(placed)
+result = took, put.stdout.read()
+"""
 OF_USERS = "$['traffic']['overrides']['force_direct']['uids']"
 BYPASSED = "$['traffic']['overrides']['force_direct']['destinations']"
 
@@ -64,6 +98,25 @@ def test_100_000_places(machine: Machine, running: Byway) -> None:
         assert seen_from(machine) == "vpn"
         machine.wait_until("__import__('os').system('systemctl is-active -q byway') == 0")
     assert machine.run("systemctl show byway -P MainPID").stdout == before
+
+
+def test_nothing_waits_for_100_000_places(
+    machine: Machine, running: Byway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is undone is put back, and what starts is placed, while the kernel takes them."""
+    running.configure(f'{RUNNING}[placement]\ngate = "off"\n')
+    running.settle("$['placement']['exec_gate'].startswith('off')")
+    machine.python(MANY)
+    put = f"{PUT} -d @/run/many.json http://localhost/bypass"
+    took, told = machine.python(MEANWHILE, put=put, timeout=200)
+    assert '"in_sync": true' in told, told
+    with capsys.disabled():
+        sys.stdout.write(f"\n  100,000 places: seconds until {took}\n")
+    assert took["repaired"], "none was, before the request was answered"
+    assert took["placed"]
+    assert '"in_sync": true' in machine.run(f"{PUT} -d [] http://localhost/bypass").stdout
+    running.configure(RUNNING)
+    running.settle()
 
 
 def test_5_000_users(machine: Machine, running: Byway) -> None:

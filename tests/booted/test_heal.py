@@ -48,10 +48,12 @@ import ctypes, os, socket
 pid = args["pid"]
 rows = [line.split() for line in open(f"/proc/{pid}/net/netlink")][1:]
 inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == "11"}
-(number,) = [
-    int(name) for name in os.listdir(f"/proc/{pid}/fd")
-    if os.readlink(f"/proc/{pid}/fd/{name}") in inodes
-]
+def target(name):
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{name}")
+    except FileNotFoundError:  # the daemon runs, and has closed it
+        return ""
+(number,) = [int(name) for name in os.listdir(f"/proc/{pid}/fd") if target(name) in inodes]
 shared = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), number, 0)
 assert shared >= 0, os.strerror(ctypes.get_errno())
 with socket.socket(fileno=shared) as events:

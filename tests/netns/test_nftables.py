@@ -220,6 +220,37 @@ def test_what_was_written_alone_is_not_read_again(world: World, between: str) ->
     assert world.client.run(change) == (True, True, True)
 
 
+def test_what_is_being_written_is_not_looked_at(world: World) -> None:
+    """A thread writes many elements: another one that looks sees the table as it was before."""
+    elements = tuple(f"10.{n // 128}.{n % 128 * 2}.0/24" for n in range(2000))
+    seen: list[TableOutline | None] = []
+
+    def change() -> tuple[TableOutline | None, TableOutline | None, TableOutline | None]:
+        with Nftables() as nftables:
+
+            @contextmanager
+            def looked_at() -> Iterator[None]:
+                seen.append(nftables.observe_table("byway"))
+                _nft("add table t")
+                seen.append(nftables.observe_table("byway"))
+                yield
+                seen.append(nftables.observe_table("byway"))
+
+            nftables.replace_table(NftTable("byway", (), (NftSet("net", SetKind.IPV4, ()),)))
+            before = nftables.observe_table("byway")
+            nftables.pause = looked_at
+            nftables.update_set("byway", "net", SetKind.IPV4, elements, ())
+            assert seen == [before] * 3
+            return before, nftables.observe_table("byway"), _look()
+
+    before, after, real = world.client.run(change)
+    assert before
+    assert before.sets[0].elements == ()
+    assert after == real
+    assert after
+    assert set(after.sets[0].elements) == set(elements)
+
+
 def _look() -> TableOutline | None:
     """Return the table as somebody sees it who has not written it."""
     with Nftables() as nftables:
