@@ -92,7 +92,6 @@ class Daemon:
         self._desired = Desired.empty()
         self._observed: Observed | None = None
         self._outcome: Outcome | None = None
-        self._applied: list[Operation] = []  # since the last ``apply``
         self._loading = False  # the service manager waits for what was loaded to be in force
         self._status: JsonObject = {}
         self._phase = "activating"
@@ -133,13 +132,12 @@ class Daemon:
     def apply(self) -> None:
         """Load the configuration and begin to put everything right."""
         self._outcome = None
-        self._applied.clear()
         self.reload()
 
     async def settle(self) -> Outcome | None:
         """Wait for what takes long; return what was done, None when it has to be tried again."""
         await self._background.wait()
-        return self._outcome and replace(self._outcome, applied=list(self._applied))
+        return self._outcome
 
     def observe_process(self, pid: int) -> Process | None:
         """Return a process as it is now, None when it is gone."""
@@ -310,12 +308,13 @@ class Daemon:
         """Go on with what has waited for ``operation``, or was not to be looked at meanwhile."""
         if failure is None:
             self._note_applied(operation)
+            if self._outcome:
+                self._outcome.applied.append(operation)
         self.reconcile_all()
         self._end_loading()
 
     def _note_applied(self, operation: Operation) -> None:
         """Tell what was done, and the watchdog that it goes on: a list may take a while."""
-        self._applied.append(operation)
         self._happenings.applied(operation)
         if self._phase == "active":
             self._world.notify(watchdog=True)
@@ -329,6 +328,8 @@ class Daemon:
         self.reconcile_all()
 
     def _finish(self, outcome: Outcome, *, network_only: bool = False) -> None:
+        if self._outcome and self._outcome.waiting:  # what was begun then goes on
+            outcome.applied[:0] = self._outcome.applied
         before, self._outcome = self._observed, outcome
         self._blind = False
         self._observed = outcome.observed

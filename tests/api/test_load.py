@@ -37,5 +37,8 @@ def test_starts_of_programs_do_not_wait_for_a_long_list() -> None:
         assert len(served.get("/bypass")) == 2000, "readers are answered"
         assert not asking.done()
         served.tell("go")
-        assert asking.result().status == 200
+        told = asking.result()
+        assert told.status == 200
+        assert [one["operation"] for one in told.json["applied"]] == ["replace-table"]
+        assert told.json["in_sync"]
         assert served.get("/api/v1/status")["in_sync"]
