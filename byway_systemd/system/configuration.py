@@ -93,7 +93,7 @@ class Configuration:
         for name, text in texts.items():
             if name == self.name:
                 path = Path(os.path.realpath(self.path))
-                mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+                mode = _mode(path, 0o644)
                 files.write_atomically(path, text, mode)
             elif text:
                 files.write_atomically(self._root / name[1:], text)
@@ -137,7 +137,7 @@ class Configuration:
     def _is_public(self) -> bool:
         """Whether everybody may read the files anyway."""
         paths = [self.path] if self._main else [self.path, *files.find_drop_ins(self._root)]
-        return all(path.stat().st_mode & stat.S_IROTH for path in paths if path.exists())
+        return all(_mode(path, stat.S_IROTH) & stat.S_IROTH for path in paths)
 
 
 def check_config(texts: tuple[ConfigFile, ...]) -> Config:
@@ -191,6 +191,14 @@ def _find_table(table: Table) -> Table:
         remedy = f"register it: echo {line} > /etc/iproute2/rt_tables.d/{name}.conf"
         raise RefusedError(f"no such routing table: {name!r}", remedy)
     return own_table(number, f"{name!r}, which is {number}")
+
+
+def _mode(path: Path, of_none: int) -> int:
+    """Return a file's permissions, ``of_none`` where there is no file."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return of_none
 
 
 def _boot_id() -> str:

@@ -49,15 +49,16 @@ def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:
     """
     if main is not None:
         return (_read_file(main, str(main)),)
-    if not has_config(root):
+    paths = [root / CONFIG, *find_drop_ins(root)] if has_config(root) else []
+    found = tuple(
+        file for path in paths for file in _read_if_there(path, "/" + str(path.relative_to(root)))
+    )
+    if not found:
         problem = Problem(
             f"/{CONFIG}", 0, "", "does not exist", "write one; byway.toml(5) shows three lines"
         )
         raise ConfigError((problem,))
-    paths, config = find_drop_ins(root), root / CONFIG
-    if config.exists():
-        paths.insert(0, config)
-    return tuple(_read_file(path, "/" + str(path.relative_to(root))) for path in paths)
+    return found
 
 
 def read_lists(root: Path) -> tuple[ConfigFile, ...]:
@@ -65,10 +66,8 @@ def read_lists(root: Path) -> tuple[ConfigFile, ...]:
 
     The generators do not need them, and do not read them.
     """
-    path = root / BYPASS_LIST
-    if not path.exists():
-        return ()
-    return (replace(_read_file(path, f"/{BYPASS_LIST}", LARGEST_LIST), is_list=True),)
+    found = _read_if_there(root / BYPASS_LIST, f"/{BYPASS_LIST}", LARGEST_LIST)
+    return tuple(replace(file, is_list=True) for file in found)
 
 
 def change_list(root: Path, change: Callable[[str], str]) -> None:
@@ -98,12 +97,10 @@ def read_route_cache(root: Path) -> ConfigFile:
     Raises ConfigError where the file cannot be trusted: a link, another's, or too large.
     """
     path, name = root / ROUTE_CACHE, f"/{ROUTE_CACHE}"
-    if not has_route_cache(root):
-        return ConfigFile(name, "")
     if path.is_symlink():
         remedy = "remove it: byway then makes the routes anew, from its configuration"
         raise ConfigError((Problem(name, 0, "", "a symbolic link", remedy),))
-    return _read_file(path, name, LARGEST_CACHE)
+    return next(iter(_read_if_there(path, name, LARGEST_CACHE)), ConfigFile(name, ""))
 
 
 def has_config(root: Path) -> bool:
@@ -138,7 +135,30 @@ def masks_runtime_mode(root: Path) -> bool:
 
 
 def _is_mask(path: Path) -> bool:
-    return path.is_symlink() and os.readlink(path) == os.devnull  # noqa: PTH115
+    try:
+        return os.readlink(path) == os.devnull  # noqa: PTH115
+    except OSError:  # no link, or gone
+        return False
+
+
+def _read_if_there(path: Path, name: str, largest: int = LARGEST_FILE) -> tuple[ConfigFile, ...]:
+    """Return the file, or none: it may be removed while it is looked for."""
+    try:
+        return (_read_file(path, name, largest),)
+    except ConfigError:
+        if _is_gone(path):
+            return ()
+        raise
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read_file(path: Path, name: str, largest: int = LARGEST_FILE) -> ConfigFile:

@@ -41,6 +41,7 @@ def manager_of(user: str) -> str:
     return f"/user.slice/user-{uid}.slice/user@{uid}.service"
 
 
+UNTIL_IT_RUNS = ("--property=Type=exec",)  # and not only until it is forked
 SERVICE, SCOPE = ("--wait", "--pipe", "--collect"), ("--scope", "--collect")
 WAYS = {
     "service": lambda user: [*of_user(user, *SERVICE), LISTED],
@@ -127,7 +128,7 @@ def test_it_stays_with_the_session_and_ends_with_it(
     running.configure(CONFIG)
     running.settle("len($['apps']) == 4")
     for user in UIDS:
-        machine.run([*of_user(user), SLEEPER, "600"])
+        machine.run([*of_user(user, *UNTIL_IT_RUNS), SLEEPER, "600"])
         cgroup = cgroup_of(machine, "sleeper")
         assert cgroup.startswith(f"{manager_of(user)}/byway.slice/byway-apps.service/default/gate-")
     shown = running.run("status").stdout
@@ -188,7 +189,7 @@ def test_stop_ends_the_holders_nobody_is_in(machine: Machine, byway: Byway) -> N
     byway.configure(CONFIG)
     byway.start()
     byway.settle()
-    machine.run([*of_user("alice"), SLEEPER, "600"])
+    machine.run([*of_user("alice", *UNTIL_IT_RUNS), SLEEPER, "600"])
     byway.stop()
     holders = "/sys/fs/cgroup/user.slice/*/*/byway.slice/byway-apps.service"
     machine.run(f"until [ $(ls -d {holders} | wc -l) = 1 ]; do sleep 0.1; done", timeout=15)

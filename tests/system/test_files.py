@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -151,6 +151,40 @@ def test_no_more_is_read_than_is_allowed(root: Path) -> None:
 def test_broken_link(root: Path) -> None:
     (root / "etc/byway/conf.d/a.toml").symlink_to("nowhere")
     assert "cannot be read" in problem(root).message
+
+
+@pytest.mark.parametrize("gone", ["etc/byway/byway.toml", "run/byway/conf.d/zz-byway-mode.toml"])
+def test_what_is_removed_while_it_is_read_is_not_there(
+    root: Path, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `byway mode` does with the mode for one boot; whoever reads then finds the others."""
+    write(root, "etc/byway/byway.toml")
+    write(root, "run/byway/conf.d/zz-byway-mode.toml")
+    write(root, "etc/byway/conf.d/20.toml")
+    wanted = [name for name in names(root) if name != f"/{gone}"]
+    open_file = os.open
+
+    def remove_first(path: Any, flags: int) -> int:
+        (root / gone).unlink(missing_ok=True)
+        return open_file(path, flags)
+
+    monkeypatch.setattr(os, "open", remove_first)
+    assert names(root) == wanted
+    for one in wanted:
+        (root / one[1:]).unlink()
+    write(root, gone)
+    assert problem(root).message == "does not exist", "no configuration is not an empty one"
+
+
+def test_lists_that_are_not_there_are_empty(root: Path) -> None:
+    assert files.read_lists(root) == ()
+    assert files.read_route_cache(root).text == ""
+
+
+def test_list_that_cannot_be_looked_at_is_an_error(root: Path) -> None:
+    write(root, "var")
+    with pytest.raises(ConfigError, match="cannot be read: Not a directory"):
+        files.read_lists(root)
 
 
 def test_write_atomically(tmp_path: Path) -> None:
