@@ -56,6 +56,7 @@ def main() -> None:
                 for where in (OUTSIDE, INSIDE):
                     packets.setdefault((size, where), []).append(send(where))
         measure_changes(nftables, tables[SIZES[-1]])
+    measure_looks()
     for size in SIZES:
         out, inside = (statistics.median(packets[size, where]) for where in (OUTSIDE, INSIDE))
         print(f"{size:>7} destinations: {out:6.2f} us a packet to others, {inside:6.2f} to them")
@@ -111,6 +112,23 @@ def measure_changes(nftables: Nftables, table: NftTable) -> None:
         nftables.update_set("byway", "direct_destinations4", kind, [f"12.0.0.{2 * number}/32"], [])
         times.append(time.perf_counter() - began)
     print(f"one more among {SIZES[-1]}: {1000 * statistics.median(times):.2f} ms")
+
+
+def measure_looks() -> None:
+    """Print how long a look at the table takes after somebody else has changed one of his."""
+    for follows in (False, True):
+        with Nftables() as nftables:
+            if follows:
+                nftables.follow("byway")
+            times = []
+            for number in range(6):
+                subprocess.run(["nft", f"add table other{number}"], check=True)
+                began = time.perf_counter()
+                nftables.observe_table("byway")
+                times.append(time.perf_counter() - began)
+        how = "following what is committed" if follows else "not following"
+        milliseconds = 1000 * statistics.median(times)
+        print(f"a look after others' commit, {how}: {milliseconds:.2f} ms")
 
 
 def send(address: str) -> float:

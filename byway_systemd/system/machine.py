@@ -97,6 +97,7 @@ class Machine:
     def load_unheard(self, pause: Callable[[], AbstractContextManager[None]]) -> None:
         """Load sets of many elements while ``pause()`` is entered (see Nftables)."""
         self._nftables.pause = pause
+        self._nftables.follow(_TABLE)
 
     def close(self) -> None:
         """Close all connections."""

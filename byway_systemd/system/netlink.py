@@ -237,7 +237,7 @@ class NetlinkSocket:
     def _replies(self) -> Iterator[Reply]:
         """Yield messages as they arrive."""
         while True:
-            yield from _split(self._socket.recv(_RECEIVE_BYTES))
+            yield from split_datagram(self._socket.recv(_RECEIVE_BYTES))
 
     def _queued(self) -> Iterator[Reply]:
         """Yield the messages that have arrived already."""
@@ -246,10 +246,10 @@ class NetlinkSocket:
                 datagram = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            yield from _split(datagram)
+            yield from split_datagram(datagram)
 
 
-def _split(datagram: bytes) -> Iterator[Reply]:
+def split_datagram(datagram: bytes) -> Iterator[Reply]:
     """Yield the messages of a datagram."""
     offset, end = 0, len(datagram) - HEADER.size
     while offset <= end:

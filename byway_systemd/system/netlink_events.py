@@ -96,21 +96,28 @@ def left(events: socket.socket, groups: EventGroups) -> Iterator[None]:
             events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, number)
 
 
-def drain(events: socket.socket) -> Drained:
-    """Read all that is queued on ``events`` and return what it was about.
+def receive_all(events: socket.socket) -> Iterator[bytes | None]:
+    """Yield the datagrams that are queued, and None where the kernel dropped some.
 
-    ``lost`` means the kernel dropped events (ENOBUFS, netlink(7)): everything must be observed.
+    That is ENOBUFS (netlink(7)), after which everything must be observed.
     """
-    kinds: set[EventKind] = set()
-    lost = False
     while True:
         try:
-            datagram = events.recv(_DATAGRAM_BYTES)
+            yield events.recv(_DATAGRAM_BYTES)
         except BlockingIOError:
-            return Drained(lost, frozenset(kinds))
+            return
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
+            yield None
+
+
+def drain(events: socket.socket) -> Drained:
+    """Read all that is queued on ``events`` and return what it was about."""
+    kinds: set[EventKind] = set()
+    lost = False
+    for datagram in receive_all(events):
+        if datagram is None:
             lost = True
             continue
         offset, end = 0, len(datagram) - _HEADER.size
@@ -120,6 +127,7 @@ def drain(events: socket.socket) -> Drained:
             if known is not None:
                 kinds.add(known)
             offset += max((length + 3) & ~3, _HEADER.size)
+    return Drained(lost, frozenset(kinds))
 
 
 def _kind(message_type: int) -> EventKind | None:

@@ -33,6 +33,7 @@ from byway_systemd.system.netlink import (
     NetlinkSocket,
     render_attribute,
 )
+from byway_systemd.system.nft_commits import Commits
 from byway_systemd.system.nft_elements import decode_elements, encode_elements
 from byway_systemd.system.nft_outline import (
     parse_chain,
@@ -96,11 +97,18 @@ class Nftables:
         self._seen: tuple[bytes, str, TableOutline | None] | None = None
         self._written: tuple[bytes, str, dict[str, tuple[str, ...]]] | None = None
         self._is_writing = False
+        self._commits: Commits | None = None
+
+    def follow(self, table: str) -> None:
+        """Follow what others commit: what does not touch ``table`` is no reason to read it."""
+        self._commits = Commits(table)
 
     def close(self) -> None:
         """Close the sockets."""
         self._reader.close()
         self._writer.close()
+        if self._commits:
+            self._commits.close()
 
     def __enter__(self) -> Self:
         """Return the object itself."""
@@ -120,14 +128,19 @@ class Nftables:
         A set byway would not make (another key type or flags) has the element ``foreign``, which
         equals nothing. KernelError EAGAIN when the ruleset never stays still.
 
-        The kernel counts every commit; while the count stays, the last outline is what it has, and
-        a set holds what was written (listing 100,000 prefixes takes over a second, asking for the
-        count 10 us). While a thread writes, the table is as it was seen last.
+        The kernel counts every commit; while the count stays, or only others' tables are touched,
+        the last outline is what it has, and a set holds what was written (listing 100,000 prefixes
+        takes over a second, asking for the count 10 us). While a thread writes, the table is as it
+        was seen last.
         """
         for _ in range(_OBSERVE_ATTEMPTS):
             generation, seen = self.observe_generation(), self._seen
-            if seen and seen[1] == name and (seen[0] == generation or self._is_writing):
-                return seen[2]
+            if seen and seen[1] == name:
+                if self._is_writing:
+                    return seen[2]
+                if self._is_spared(seen[0], generation):
+                    self._seen = (generation, *seen[1:])
+                    return seen[2]
             try:
                 outline = self._observe(name, generation) if self._has_table(name) else None
             except KernelError as error:
@@ -226,7 +239,7 @@ class Nftables:
         before = _read_generation(self._writer)
         self._is_writing = True
         try:
-            with self.pause() if many > _MANY else nullcontext():
+            with self._unheard() if many > _MANY else nullcontext():
                 yield
             after = _read_generation(self._writer)
             alone = _count(after) == _count(before) + 1
@@ -234,12 +247,23 @@ class Nftables:
         finally:
             self._is_writing = False
 
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        with self.pause(), self._commits.paused() if self._commits else nullcontext():
+            yield
+
     def _elements_of(self, table: str) -> dict[str, tuple[str, ...]]:
         """Return the elements of the sets, where nothing was committed since they were read."""
         generation, seen = _read_generation(self._writer), self._seen
         if seen is None or seen[:2] != (generation, table) or seen[2] is None:
             return {}
         return {nft_set.name: nft_set.elements for nft_set in seen[2].sets}
+
+    def _is_spared(self, before: bytes, now: bytes) -> bool:
+        """Whether no commit between two generations touched the table, as far as that is known."""
+        if before == now:
+            return True
+        return bool(self._commits and self._commits.spared(_count(before), _count(now)))
 
     def _has_table(self, name: str) -> bool:
         attempt = f"read nft table inet {name}"
@@ -252,8 +276,9 @@ class Nftables:
         return True
 
     def _observe(self, name: str, generation: bytes) -> TableOutline:
-        written = self._written
-        known = written[2] if written and written[:2] == (generation, name) else {}
+        written, known = self._written, {}
+        if written and written[1] == name and self._is_spared(written[0], generation):
+            known = written[2]
         rules = self._rules(name)
         chains = (
             parse_chain(reply.payload, name, rules)
