@@ -44,7 +44,10 @@ def following(world: World) -> Iterator[tuple[Nftables, NftTable]]:
     with Nftables() as nftables:
         nftables.follow("byway")
         nftables.replace_table(table)
-        yield nftables, table
+        try:
+            yield nftables, table
+        finally:
+            nft("flush ruleset")
 
 
 def test_what_is_elsewhere_is_no_reason_to_read_it(world: World) -> None:
