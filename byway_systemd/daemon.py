@@ -22,7 +22,7 @@ from byway_systemd.core.placement import plan_process, wanted_executables
 from byway_systemd.core.status import build_status
 from byway_systemd.core.steering import Steering, find_steering
 from byway_systemd.happenings import Happenings
-from byway_systemd.reconcile import Outcome, System, apply_all, reconcile
+from byway_systemd.reconcile import Outcome, System, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,10 +260,12 @@ class Daemon:
         operation = plan_process(self._desired, self._steering, process, self._executables)
         if operation is None:
             return
-        outcome = Outcome(Observed())
-        apply_all(self._world.system, (operation,), outcome, self._happenings.applied)
-        for failure in outcome.failures:
-            log.warning("%s: %s", describe_operation(operation), failure.reason)
+        try:
+            self._world.system.apply(operation)
+        except OSError as error:
+            log.warning("%s: %s", describe_operation(operation), error)
+        else:
+            self._happenings.applied(operation)
         if not again:
             loop = asyncio.get_running_loop()
             loop.call_later(_RECHECK, lambda: self._place(pid, again=True))

@@ -81,7 +81,7 @@ def reconcile(
         if not operations:
             outcome.failures.clear()
             break
-        apply_all(system, operations, outcome, report)
+        _apply_all(system, operations, outcome, report)
         outcome.observed = system.observe(desired, previous)
         if outcome.waiting:
             break
@@ -101,7 +101,7 @@ def _without_vain_reload(operations: tuple[Operation, ...]) -> tuple[Operation, 
     return tuple(o for o in operations if not isinstance(o, ReloadManager))
 
 
-def apply_all(
+def _apply_all(
     system: System,
     operations: tuple[Operation, ...],
     outcome: Outcome,

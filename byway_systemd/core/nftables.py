@@ -11,6 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Final
+
+# More in one transaction take the kernel tens of milliseconds, and who listens a message for each.
+MANY_ELEMENTS: Final = 1000
 
 
 class Side(StrEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from byway_systemd.core.nftables import MANY_ELEMENTS
+
 if TYPE_CHECKING:
     from byway_systemd.core.network import Route, RoutingRule
     from byway_systemd.core.nftables import NftTable, SetKind
@@ -274,13 +276,11 @@ Operation = (
     | ReturnProcess
 )
 
-_MANY = 1000  # elements: the kernel takes a few milliseconds for these
-
 
 def takes_long(operation: Operation) -> bool:
     """Whether the kernel may be busy with an operation for tens of milliseconds and more."""
     if isinstance(operation, UpdateSet):
-        return len(operation.add) + len(operation.remove) > _MANY
+        return len(operation.add) + len(operation.remove) > MANY_ELEMENTS
     if isinstance(operation, ReplaceTable):
-        return sum(len(nft_set.elements) for nft_set in operation.table.sets) > _MANY
+        return sum(len(nft_set.elements) for nft_set in operation.table.sets) > MANY_ELEMENTS
     return False

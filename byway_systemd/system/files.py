@@ -50,9 +50,8 @@ def read_config(root: Path, main: Path | None = None) -> tuple[ConfigFile, ...]:
     if main is not None:
         return (_read_file(main, str(main)),)
     paths = [root / CONFIG, *find_drop_ins(root)] if has_config(root) else []
-    found = tuple(
-        file for path in paths for file in _read_if_there(path, "/" + str(path.relative_to(root)))
-    )
+    read = (_read_if_there(path, "/" + str(path.relative_to(root))) for path in paths)
+    found = tuple(file for file in read if file)
     if not found:
         problem = Problem(
             f"/{CONFIG}", 0, "", "does not exist", "write one; byway.toml(5) shows three lines"
@@ -67,7 +66,7 @@ def read_lists(root: Path) -> tuple[ConfigFile, ...]:
     The generators do not need them, and do not read them.
     """
     found = _read_if_there(root / BYPASS_LIST, f"/{BYPASS_LIST}", LARGEST_LIST)
-    return tuple(replace(file, is_list=True) for file in found)
+    return (replace(found, is_list=True),) if found else ()
 
 
 def change_list(root: Path, change: Callable[[str], str]) -> None:
@@ -100,7 +99,7 @@ def read_route_cache(root: Path) -> ConfigFile:
     if path.is_symlink():
         remedy = "remove it: byway then makes the routes anew, from its configuration"
         raise ConfigError((Problem(name, 0, "", "a symbolic link", remedy),))
-    return next(iter(_read_if_there(path, name, LARGEST_CACHE)), ConfigFile(name, ""))
+    return _read_if_there(path, name, LARGEST_CACHE) or ConfigFile(name, "")
 
 
 def has_config(root: Path) -> bool:
@@ -141,13 +140,13 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _read_if_there(path: Path, name: str, largest: int = LARGEST_FILE) -> tuple[ConfigFile, ...]:
+def _read_if_there(path: Path, name: str, largest: int = LARGEST_FILE) -> ConfigFile | None:
     """Return the file, or none: it may be removed while it is looked for."""
     try:
-        return (_read_file(path, name, largest),)
+        return _read_file(path, name, largest)
     except ConfigError:
         if _is_gone(path):
-            return ()
+            return None
         raise
 
 

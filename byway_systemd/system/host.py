@@ -293,7 +293,7 @@ class Host:
         standard = (self._root / name for name in files.WATCHED)
         changes = events.FileSource((self._main.absolute(),) if self._main else tuple(standard))
         routing, nftables, cgroups = events.open_network_sources()
-        self.system().load_unheard(nftables.paused)
+        self.system().follow_ruleset(nftables.paused)
         resolver = Resolver(self._root)
 
         def load() -> Desired:

@@ -94,8 +94,8 @@ class Machine:
             op.ReturnProcess: self._return,
         }
 
-    def load_unheard(self, pause: Callable[[], AbstractContextManager[None]]) -> None:
-        """Load sets of many elements while ``pause()`` is entered (see Nftables)."""
+    def follow_ruleset(self, pause: Callable[[], AbstractContextManager[None]]) -> None:
+        """Follow nftables' commits; sets of many elements load in ``pause()`` (see Nftables)."""
         self._nftables.pause = pause
         self._nftables.follow(_TABLE)
 

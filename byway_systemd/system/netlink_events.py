@@ -1,17 +1,18 @@
 """Wake-ups from the kernel: links, addresses, routes, rules and nftables changed.
 
-Only the 16-byte headers are read: what changed is observed anew, never taken from the event.
+Only the types of messages are read: what changed is observed anew, never taken from the event.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from byway_systemd.system.netlink import split_datagram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,6 @@ _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2  # include/uapi/linux/netlink.h
 _RECEIVE_BUFFER_BYTES = 8 << 20
 _DATAGRAM_BYTES = 1 << 16
-_HEADER = struct.Struct("=IH10x")  # struct nlmsghdr: length, type
 _NFTABLES_SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 
 
@@ -120,13 +120,7 @@ def drain(events: socket.socket) -> Drained:
         if datagram is None:
             lost = True
             continue
-        offset, end = 0, len(datagram) - _HEADER.size
-        while offset <= end:
-            length, kind = _HEADER.unpack_from(datagram, offset)
-            known = _kind(kind)
-            if known is not None:
-                kinds.add(known)
-            offset += max((length + 3) & ~3, _HEADER.size)
+        kinds.update(kind for reply in split_datagram(datagram) if (kind := _kind(reply.type)))
     return Drained(lost, frozenset(kinds))
 
 

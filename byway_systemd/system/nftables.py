@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Self
 
 from byway_systemd.core.nftables import (
+    MANY_ELEMENTS,
     Chain,
     ChainType,
     Hook,
@@ -63,7 +64,6 @@ _NAME = 1  # NFTA_TABLE_NAME, and the table's attribute of chains, rules, sets a
 _TABLE_FLAGS, _FLAG_OWNER = 2, 2  # NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER
 _ELEMENTS_SET, _ELEMENTS = 2, 3 | 0x8000  # NFTA_SET_ELEM_LIST_*, nested
 _OBSERVE_ATTEMPTS = 5
-_MANY = 1000  # elements of one transaction, about which nobody of this process is told
 _PROBE = NftTable(
     "byway-probe",
     (
@@ -130,7 +130,7 @@ class Nftables:
 
         The kernel counts every commit; while the count stays, or only others' tables are touched,
         the last outline is what it has, and a set holds what was written (listing 100,000 prefixes
-        takes over a second, asking for the count 10 us). While a thread writes, the table is as it
+        takes 0.6 s, asking for the count 10 us). While a thread writes, the table is as it
         was seen last.
         """
         for _ in range(_OBSERVE_ATTEMPTS):
@@ -239,7 +239,7 @@ class Nftables:
         before = _read_generation(self._writer)
         self._is_writing = True
         try:
-            with self._unheard() if many > _MANY else nullcontext():
+            with self._unheard() if many > MANY_ELEMENTS else nullcontext():
                 yield
             after = _read_generation(self._writer)
             alone = _count(after) == _count(before) + 1

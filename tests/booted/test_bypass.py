@@ -29,7 +29,7 @@ PUT = (
 )
 # Undoes what byway did, and starts what is listed, again and again until the list is in force.
 MEANWHILE = """
-import json, os, subprocess, time
+import json, subprocess, time
 def seconds(holds):
     began = time.monotonic()
     while not holds():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from byway_systemd.core.nftables import NftSet, NftTable, SetKind, TableOutline
+from byway_systemd.core.nftables import NftSet, NftTable, SetKind
 from byway_systemd.system.nftables import Nftables
+from netns.test_nftables import look, nft
 from netns.test_packets import Steering
 
 if TYPE_CHECKING:
@@ -150,16 +150,3 @@ def test_lost_messages_may_have_been_about_it(world: World) -> None:
                 assert nftables.observe_table("byway") == look()
 
     world.client.run(story)
-
-
-def look() -> TableOutline | None:
-    """The table as somebody sees it who follows nothing."""
-    with Nftables() as nftables:
-        return nftables.observe_table("byway")
-
-
-def nft(command: str, *, check: bool = True) -> None:
-    done = subprocess.run(
-        ["nft", "-f", "-"], input=command, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 or not check, done.stderr
